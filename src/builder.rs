@@ -1,0 +1,314 @@
+//! The settings of a pool, one function each.
+
+use crate::clock::Clock;
+use crate::alarm::{Alarm, Tended};
+use crate::config::{Fairness, RetryPolicy, Settings, Validation};
+use crate::error::{Cause, Error};
+use crate::event::EventHandler;
+use crate::helpers;
+use crate::maintenance::keeper;
+use crate::manager::Manager;
+use crate::pool::entry::Rules;
+use crate::pool::rack::{Limits, Rack};
+use crate::pool::shared::{Core, Hooks};
+use crate::pool::{Pool, next_number, no_thread};
+use crate::stats::Counters;
+use parking_lot::Mutex;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+/// Settings for a [`Pool`], made by [`Pool::builder`]. Nothing is checked before [`build`](Self::build), which then
+/// reports every problem at once.
+///
+/// # Examples
+///
+/// ```
+/// use millpond::{ErrorKind, Pool};
+/// use std::time::Duration;
+///
+/// let open = || Ok::<_, std::io::Error>(());
+/// let pool = Pool::builder(open).name("orders").max_size(4).connection_timeout(Duration::from_secs(2)).build()?;
+/// assert_eq!(pool.stats().max_size, 4);
+///
+/// let error = Pool::builder(open).max_size(0).min_idle(3).build().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Config);
+/// assert!(error.to_string().contains("max_size is 0"));
+/// assert!(error.to_string().contains("min_idle is 3"));
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct Builder<M: Manager> {
+    manager: M,
+    name: Option<String>,
+    settings: Settings,
+    hooks: Hooks<M::Connection>,
+    handler: Option<Box<dyn EventHandler>>,
+    clock: Clock,
+}
+
+impl<M: Manager> Builder<M> {
+    pub(crate) fn new(manager: M) -> Self {
+        Self {
+            manager,
+            name: None,
+            settings: Settings::default(),
+            hooks: Hooks::default(),
+            handler: None,
+            clock: Clock::System,
+        }
+    }
+
+    /// The name that errors, log messages and metrics carry. Default: `pool-1`, `pool-2` and so on.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The most connections, open and being opened together; 1 to 1,048,576. Default 10, as in r2d2 and HikariCP:
+    /// a server with some cores is kept busy by about that many.
+    pub fn max_size(mut self, max_size: u32) -> Self {
+        self.settings.max_size = max_size;
+        self
+    }
+
+    /// How many idle connections are kept ready. Default 0: connections are opened when they are wanted. (r2d2's
+    /// default is `max_size`, which opens ten connections in every program that needs one.)
+    pub fn min_idle(mut self, min_idle: u32) -> Self {
+        self.settings.min_idle = min_idle;
+        self
+    }
+
+    /// How long [`Pool::get`] waits at the most, for queue, connecting and checking together; more than zero.
+    /// Default 5 s: long enough for a restart of a server, short enough for somebody in front of a screen.
+    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connection_timeout = timeout;
+        self
+    }
+
+    /// How old a connection may get. It is retired up to a tenth earlier, by chance, and earlier still (never below
+    /// half) where that keeps more than a fifth of the pool from going in the same second. Judged on return and while
+    /// idle; never while it is borrowed. Default 30 min, as in r2d2 and HikariCP.
+    pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.settings.max_lifetime = lifetime;
+        self
+    }
+
+    /// How long a connection may lie idle, beyond `min_idle`. Default 10 min, as in r2d2 and HikariCP.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.settings.idle_timeout = timeout;
+        self
+    }
+
+    /// How often a connection is lent before it is replaced, exactly. Default: as often as you like.
+    pub fn max_uses(mut self, uses: Option<u64>) -> Self {
+        self.settings.max_uses = uses;
+        self
+    }
+
+    /// When an idle connection is checked before it is lent. Default: when it has been idle for 500 ms.
+    pub fn validation(mut self, validation: Validation) -> Self {
+        self.settings.validation = validation;
+        self
+    }
+
+    /// Who is served first. Default: whoever comes, until somebody has waited for 1 ms.
+    pub fn fairness(mut self, fairness: Fairness) -> Self {
+        self.settings.fairness = fairness;
+        self
+    }
+
+    /// How many callers may wait; one more is turned away at once with [`ErrorKind::Overloaded`]. Default: all.
+    ///
+    /// [`ErrorKind::Overloaded`]: crate::ErrorKind::Overloaded
+    pub fn max_waiting(mut self, callers: Option<u32>) -> Self {
+        self.settings.max_waiting = callers;
+        self
+    }
+
+    /// How many connections are opened at the same time. Default 4, so that a burst of callers is no storm of
+    /// handshakes; a returned connection serves them meanwhile.
+    pub fn max_connecting(mut self, connections: u32) -> Self {
+        self.settings.max_connecting = connections;
+        self
+    }
+
+    /// How long to pause between failed attempts to connect. Default: 50 ms, doubling up to 1 s, less up to half.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.settings.retry = policy;
+        self
+    }
+
+    /// Measures how long connections are borrowed, for [`Stats::use_time`](crate::Stats::use_time). Default off: two
+    /// readings of the exact clock cost about 40 ns a checkout. An event handler switches it on.
+    pub fn use_times(mut self, measure: bool) -> Self {
+        self.settings.use_times = measure;
+        self
+    }
+
+    /// Called with every new connection before it is lent, on the helper thread that opened it. An error closes the
+    /// connection and counts as a failed attempt to connect.
+    pub fn on_open<E>(mut self, hook: impl Fn(&mut M::Connection) -> Result<(), E> + Send + Sync + 'static) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.hooks.on_open = Some(Box::new(move |connection| hook(connection).map_err(|error| cause(error.into()))));
+        self
+    }
+
+    /// Called with every connection that comes back, after [`Manager::reset`], on the thread that returns it. An error
+    /// closes the connection.
+    pub fn on_return<E>(mut self, hook: impl Fn(&mut M::Connection) -> Result<(), E> + Send + Sync + 'static) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.hooks.on_return = Some(Box::new(move |connection| hook(connection).map_err(|error| cause(error.into()))));
+        self
+    }
+
+    /// Called with every connection before it is closed, on a helper thread.
+    pub fn on_close(mut self, hook: impl Fn(&mut M::Connection) + Send + Sync + 'static) -> Self {
+        self.hooks.on_close = Some(Box::new(hook));
+        self
+    }
+
+    /// Hears what the pool does.
+    pub fn event_handler(mut self, handler: impl EventHandler) -> Self {
+        self.handler = Some(Box::new(handler));
+        self
+    }
+
+    /// Takes the time from a clock that is moved by hand: for tests. Such a pool is not visited by the keeper; call
+    /// [`Pool::maintain`] after moving the clock.
+    #[cfg(any(test, loom, shuttle, feature = "testing"))]
+    pub fn clock(mut self, clock: crate::testing::HandClock) -> Self {
+        self.clock = Clock::Hand(clock);
+        self
+    }
+
+    /// For the r2d2 module: checks run on the caller's thread where they are not likely to hang.
+    #[cfg(feature = "r2d2")]
+    pub(crate) fn check_on_caller(mut self, on_caller: bool) -> Self {
+        self.settings.check_on_caller = on_caller;
+        self
+    }
+
+    /// For the r2d2 module: `idle_timeout` also takes those that `min_idle` keeps, which are then replaced.
+    #[cfg(feature = "r2d2")]
+    pub(crate) fn replace_idle(mut self, replace: bool) -> Self {
+        self.settings.replace_idle = replace;
+        self
+    }
+
+    /// Makes the pool and opens `min_idle` connections, at least one, so that a wrong address or password is found
+    /// here. Failed attempts are repeated until the connection timeout is over, or until an error is
+    /// [permanent](crate::Fault::Permanent).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) with the manager's own error as `source()`.
+    pub fn build(self) -> Result<Pool<M>, Error> {
+        let timeout = self.settings.connection_timeout;
+        let wanted = self.settings.min_idle.max(1);
+        let pool = self.build_lazy()?;
+        pool.open_and_wait(wanted, timeout)?;
+        Ok(pool)
+    }
+
+    /// Makes the pool and opens nothing: the first caller does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings.
+    pub fn build_lazy(self) -> Result<Pool<M>, Error> {
+        let Self { manager, name, settings, hooks, handler, clock } = self;
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(Error::config(&problems));
+        }
+        let number = next_number();
+        let name = name.unwrap_or_else(|| format!("pool-{number}"));
+        let by_hand = !matches!(clock, Clock::System);
+        let core = Arc::new(core(manager, name, number, settings, hooks, handler, clock));
+        let pool = Pool::from_core(Arc::clone(&core));
+        if !by_hand {
+            let tended: Arc<dyn Tended> = Arc::clone(&core) as _;
+            keeper::join(number, Arc::downgrade(&tended), &core.alarm).map_err(|error| no_thread(&core.name, error))?;
+        }
+        Ok(pool)
+    }
+}
+
+fn core<M: Manager>(
+    manager: M,
+    name: String,
+    number: u64,
+    settings: Settings,
+    hooks: Hooks<M::Connection>,
+    handler: Option<Box<dyn EventHandler>>,
+    clock: Clock,
+) -> Core<M> {
+    let (patience, barrier) = match settings.fairness {
+        Fairness::Strict => (None, u32::MAX),
+        Fairness::Bounded(patience) => (Some(patience), crate::pool::shelf::CLOSED | crate::pool::shelf::PAUSED),
+    };
+    let limits = Limits {
+        max_size: settings.max_size,
+        min_idle: settings.min_idle,
+        max_connecting: settings.max_connecting,
+        max_waiting: settings.max_waiting,
+        patience,
+    };
+    Core {
+        rack: Arc::new(Rack::new(number, limits)),
+        fresh: match settings.validation {
+            Validation::Always => 0,
+            Validation::IfIdleFor(limit) => crate::clock::ticks(limit),
+            Validation::Never => u32::MAX,
+        },
+        barrier,
+        rules: Rules {
+            validation: settings.validation,
+            max_uses: settings.max_uses.unwrap_or(u64::MAX),
+            max_lifetime: settings.max_lifetime,
+            idle_timeout: settings.idle_timeout,
+        },
+        timed: settings.use_times || handler.is_some(),
+        generation: AtomicU32::new(0),
+        handler,
+        seed: match clock {
+            Clock::System => RandomState::new().hash_one(number),
+            // Moved by hand: the same again in every run.
+            #[cfg(any(test, loom, shuttle, feature = "testing"))]
+            Clock::Hand(_) => 0,
+        },
+        clock,
+        manager,
+        hooks,
+        name,
+        settings,
+        counters: Counters::default(),
+        handles: AtomicUsize::new(1),
+        next_connection: AtomicU64::new(1),
+        deaths: Mutex::default(),
+        spares: AtomicU32::new(0),
+        labels: Mutex::default(),
+        last_check_failure: Mutex::new(None),
+        gathering: Mutex::new(()),
+        alarm: Alarm::default(),
+        enrolment: Mutex::new(Some(helpers::enrol())),
+    }
+}
+
+fn cause(error: Box<dyn std::error::Error + Send + Sync>) -> Cause {
+    Arc::from(error)
+}
+
+impl<M: Manager> fmt::Debug for Builder<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,220 @@
+//! What went wrong, in a form that programs and people can both use.
+
+use crate::lease::Lease;
+use crate::stats::Stats;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An error of any kind, shared by all who met it.
+pub(crate) type Cause = Arc<dyn StdError + Send + Sync + 'static>;
+
+/// Why a connection could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Every connection was borrowed until the deadline. The error names who holds them.
+    Exhausted,
+    /// No connection could be opened; `source()` is the manager's own error, unless the server never answered.
+    Connect,
+    /// Idle connections were there, but none passed its check in time; `source()` is the last check's error, unless
+    /// the check never ended.
+    Validate,
+    /// As many callers wait already as [`Builder::max_waiting`](crate::Builder::max_waiting) allows.
+    Overloaded,
+    /// The pool is paused and was not resumed before the deadline.
+    Paused,
+    /// The pool is closed.
+    Closed,
+    /// Every connection is held by threads that themselves wait in this pool.
+    Deadlock,
+    /// Settings that cannot be, all of them listed in the text.
+    Config,
+}
+
+/// The error of every function of the pool. Cheap to clone.
+///
+/// Its text carries the pool's name and numbers and, when the pool was exhausted, the longest holders; the
+/// manager's own error is not in the text but in [`source`](StdError::source), for all who waited alike.
+///
+/// # Examples
+///
+/// ```
+/// use millpond::{ErrorKind, Pool};
+/// use std::error::Error as _;
+/// use std::io;
+/// use std::time::Duration;
+///
+/// let pool = Pool::builder(|| Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused)))
+///     .connection_timeout(Duration::from_millis(50))
+///     .build_lazy()?;
+/// let error = pool.get().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Connect);
+/// let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+/// assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    text: String,
+    timed_out: bool,
+    stats: Option<Stats>,
+    holders: Vec<Lease>,
+    cause: Option<Cause>,
+}
+
+impl Error {
+    /// What happened, to match on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the deadline passed, whatever it was that took so long.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.0.timed_out
+    }
+
+    /// The pool's numbers at that moment, where the error is about a pool's state.
+    #[must_use]
+    pub fn stats(&self) -> Option<&Stats> {
+        self.0.stats.as_ref()
+    }
+
+    /// Who held connections at that moment, longest first, at most sixteen.
+    #[must_use]
+    pub fn holders(&self) -> &[Lease] {
+        &self.0.holders
+    }
+
+    pub(crate) fn plain(kind: ErrorKind, text: String) -> Self {
+        Self::with_cause(kind, text, None)
+    }
+
+    pub(crate) fn with_cause(kind: ErrorKind, text: String, cause: Option<Cause>) -> Self {
+        Self(Arc::new(Inner { kind, text, timed_out: false, stats: None, holders: Vec::new(), cause }))
+    }
+
+    pub(crate) fn closed(pool: &str) -> Self {
+        Self::plain(ErrorKind::Closed, format!("the pool {pool:?} is closed"))
+    }
+
+    /// All that is wrong with the settings, in one error.
+    pub(crate) fn config(problems: &[String]) -> Self {
+        Self::plain(ErrorKind::Config, format!("unusable settings: {}", problems.join("; ")))
+    }
+
+    pub(crate) fn permanent(pool: &str, cause: Cause) -> Self {
+        Self::with_cause(
+            ErrorKind::Connect,
+            format!("cannot open a connection for {pool:?}, and trying again would not help"),
+            Some(cause),
+        )
+    }
+
+    /// The error of somebody whose deadline passed.
+    pub(crate) fn timeout(
+        kind: ErrorKind,
+        pool: &str,
+        waited: Duration,
+        stats: Stats,
+        holders: Vec<Lease>,
+        cause: Option<Cause>,
+    ) -> Self {
+        let mut text = format!(
+            "timed out after {:.2} s waiting for a connection from {pool:?} ({})",
+            waited.as_secs_f64(),
+            stats.summary()
+        );
+        match kind {
+            ErrorKind::Connect if cause.is_some() => text.push_str("; connecting fails"),
+            ErrorKind::Connect => text.push_str("; the server does not answer"),
+            ErrorKind::Validate if cause.is_some() => text.push_str("; idle connections fail their check"),
+            ErrorKind::Validate => text.push_str("; the check of an idle connection does not end"),
+            ErrorKind::Paused => text.push_str("; the pool is paused"),
+            _ => {}
+        }
+        if kind == ErrorKind::Exhausted && !holders.is_empty() {
+            text.push_str("; held longest by ");
+            let shown: Vec<_> = holders.iter().take(HOLDERS_IN_TEXT).map(Lease::to_string).collect();
+            text.push_str(&shown.join(", "));
+        }
+        Self(Arc::new(Inner { kind, text, timed_out: true, stats: Some(stats), holders, cause }))
+    }
+
+    /// The error of somebody who closed a pool and saw connections still out at the deadline.
+    pub(crate) fn still_held(pool: &str, waited: Duration, stats: Stats, holders: Vec<Lease>) -> Self {
+        let shown: Vec<_> = holders.iter().map(Lease::to_string).collect();
+        let text = format!(
+            "the pool {pool:?} is closed, but after {:.2} s not everything has ended ({}); held by {}",
+            waited.as_secs_f64(),
+            stats.summary(),
+            if shown.is_empty() { "nobody".to_owned() } else { shown.join(", ") }
+        );
+        Self(Arc::new(Inner {
+            kind: ErrorKind::Closed,
+            text,
+            timed_out: true,
+            stats: Some(stats),
+            holders,
+            cause: None,
+        }))
+    }
+}
+
+/// How many holders the text of an exhaustion names: enough for a leak, short enough for a log line.
+const HOLDERS_IN_TEXT: usize = 4;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("text", &self.0.text)
+            .field("cause", &self.0.cause.as_ref().map(ToString::to_string))
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.cause.as_ref().map(|cause| &**cause as &(dyn StdError + 'static))
+    }
+}
+
+/// A panic in a callback, as an error: what connecting failed with when it panicked.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    pub(crate) callback: &'static str,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} panicked: {}", self.callback, self.message)
+    }
+}
+
+impl StdError for Panicked {}
+
+/// An error that only its text is known of, such as one of a user's hook.
+#[derive(Debug)]
+pub(crate) struct Text(pub(crate) String);
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Text {}

@@ -1,0 +1,281 @@
+//! What a pool tells about itself while it runs.
+
+use crate::error::Error;
+use crate::extensions::Extensions;
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It reached its [`max_lifetime`](crate::Builder::max_lifetime).
+    Lifetime,
+    /// It was idle for [`idle_timeout`](crate::Builder::idle_timeout).
+    IdleTimeout,
+    /// It was lent [`max_uses`](crate::Builder::max_uses) times.
+    MaxUses,
+    /// [`Pool::refresh`](crate::Pool::refresh) was called after it was opened.
+    Refresh,
+    /// [`Pool::resize`](crate::Pool::resize) left no place for it.
+    Resize,
+    /// [`Manager::has_broken`](crate::Manager::has_broken) or
+    /// [`PooledConnection::mark_broken`](crate::PooledConnection::mark_broken) said so.
+    Broken,
+    /// Its check failed.
+    Invalid,
+    /// [`Manager::reset`](crate::Manager::reset) or the `on_return` hook failed.
+    ResetFailed,
+    /// Its guard was dropped by a panicking thread, or a callback panicked over it.
+    Panicked,
+    /// [`PooledConnection::discard`](crate::PooledConnection::discard) was called.
+    Discarded,
+    /// [`PooledConnection::into_inner`](crate::PooledConnection::into_inner) was called: it left the pool open.
+    Detached,
+    /// The pool was closed.
+    PoolClosed,
+}
+
+impl CloseReason {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Lifetime,
+        Self::IdleTimeout,
+        Self::MaxUses,
+        Self::Refresh,
+        Self::Resize,
+        Self::Broken,
+        Self::Invalid,
+        Self::ResetFailed,
+        Self::Panicked,
+        Self::Discarded,
+        Self::Detached,
+        Self::PoolClosed,
+    ];
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// The reason in lower case, as it stands in log lines and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lifetime => "lifetime",
+            Self::IdleTimeout => "idle timeout",
+            Self::MaxUses => "max uses",
+            Self::Refresh => "refresh",
+            Self::Resize => "resize",
+            Self::Broken => "broken",
+            Self::Invalid => "invalid",
+            Self::ResetFailed => "reset failed",
+            Self::Panicked => "panicked",
+            Self::Discarded => "discarded",
+            Self::Detached => "detached",
+            Self::PoolClosed => "pool closed",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the pool is able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Connections are lent.
+    Up,
+    /// Connecting fails: the server is away.
+    Down,
+    /// Paused by hand.
+    Paused,
+    /// Closed for good.
+    Closed,
+}
+
+/// A connection was opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// Its number, counted up from 1 in each pool.
+    pub connection: u64,
+    /// How long opening it took.
+    pub took: Duration,
+}
+
+/// An attempt to open a connection failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectFailed<'a> {
+    /// The manager's own error.
+    pub error: &'a (dyn StdError + 'static),
+    /// How many attempts have failed since the last success.
+    pub attempts: u32,
+    /// How long the attempt took.
+    pub took: Duration,
+}
+
+/// A connection was lent.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CheckedOut<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// How long the caller waited for it; zero where it was there at once.
+    pub waited: Duration,
+    /// The source line of the checkout.
+    pub location: &'static Location<'static>,
+    /// What the user keeps beside the connection.
+    pub extensions: &'a Extensions,
+}
+
+/// A connection came back. It may still be closed: a [`Closed`] follows then.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CheckedIn<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// How long it was borrowed.
+    pub held: Duration,
+    /// What the user keeps beside the connection.
+    pub extensions: &'a Extensions,
+}
+
+/// A connection that came back was cleaned by [`Manager::reset`](crate::Manager::reset) and the `on_return` hook.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Reset<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// What it failed with; the connection is closed then.
+    pub error: Option<&'a (dyn StdError + 'static)>,
+}
+
+/// A connection failed its check.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Invalid<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// What the check failed with.
+    pub error: &'a (dyn StdError + 'static),
+}
+
+/// The pool has parted with a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed<'a> {
+    /// Its number.
+    pub connection: u64,
+    /// Why.
+    pub reason: CloseReason,
+    /// How old it was.
+    pub age: Duration,
+    /// How often it was lent.
+    pub uses: u64,
+    /// What the user keeps beside the connection.
+    pub extensions: &'a Extensions,
+}
+
+/// A callback panicked. The pool caught it and lost nothing by it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Panicked<'a> {
+    /// Which callback, for example `connect` or `has_broken`.
+    pub callback: &'static str,
+    /// What the panic said.
+    pub message: &'a str,
+}
+
+/// Hears what a pool does. All functions have defaults that do nothing.
+///
+/// They run on the thread on which the thing happens, outside every lock of the pool, and should be quick. A panic
+/// in one of them is caught and counted. An event handler switches exact use times on (about 40 ns a checkout).
+///
+/// # Examples
+///
+/// ```
+/// use millpond::event::{Closed, Connected, EventHandler};
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+///
+/// #[derive(Default)]
+/// struct Opened(AtomicUsize);
+///
+/// impl EventHandler for Opened {
+///     fn connected(&self, _pool: &str, _event: &Connected) {
+///         self.0.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let opened = Arc::new(Opened::default());
+/// let pool = millpond::Pool::builder(|| Ok::<_, std::io::Error>(()))
+///     .min_idle(2)
+///     .event_handler(Arc::clone(&opened))
+///     .build()?;
+/// assert_eq!(opened.0.load(Ordering::Relaxed), 2);
+/// # drop(pool);
+/// # Ok::<(), millpond::Error>(())
+/// ```
+#[allow(unused_variables, reason = "the names are documentation; the defaults do nothing")]
+pub trait EventHandler: Send + Sync + 'static {
+    /// A connection was opened.
+    fn connected(&self, pool: &str, event: &Connected) {}
+    /// An attempt to open a connection failed.
+    fn connect_failed(&self, pool: &str, event: &ConnectFailed<'_>) {}
+    /// A connection was lent.
+    fn checked_out(&self, pool: &str, event: &CheckedOut<'_>) {}
+    /// A connection came back.
+    fn checked_in(&self, pool: &str, event: &CheckedIn<'_>) {}
+    /// A connection that came back was cleaned.
+    fn reset(&self, pool: &str, event: &Reset<'_>) {}
+    /// A connection failed its check.
+    fn invalid(&self, pool: &str, event: &Invalid<'_>) {}
+    /// The pool has decided to close a connection, and does it now or on a helper thread.
+    fn retired(&self, pool: &str, connection: u64, reason: CloseReason) {}
+    /// A connection was closed.
+    fn closed(&self, pool: &str, event: &Closed<'_>) {}
+    /// A caller did not get a connection: its deadline passed, or it was turned away.
+    fn timed_out(&self, pool: &str, error: &Error) {}
+    /// The pool's state changed.
+    fn state_changed(&self, pool: &str, state: State) {}
+    /// A callback panicked.
+    fn panicked(&self, pool: &str, event: &Panicked<'_>) {}
+}
+
+impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
+    fn connected(&self, pool: &str, event: &Connected) {
+        (**self).connected(pool, event);
+    }
+    fn connect_failed(&self, pool: &str, event: &ConnectFailed<'_>) {
+        (**self).connect_failed(pool, event);
+    }
+    fn checked_out(&self, pool: &str, event: &CheckedOut<'_>) {
+        (**self).checked_out(pool, event);
+    }
+    fn checked_in(&self, pool: &str, event: &CheckedIn<'_>) {
+        (**self).checked_in(pool, event);
+    }
+    fn reset(&self, pool: &str, event: &Reset<'_>) {
+        (**self).reset(pool, event);
+    }
+    fn invalid(&self, pool: &str, event: &Invalid<'_>) {
+        (**self).invalid(pool, event);
+    }
+    fn retired(&self, pool: &str, connection: u64, reason: CloseReason) {
+        (**self).retired(pool, connection, reason);
+    }
+    fn closed(&self, pool: &str, event: &Closed<'_>) {
+        (**self).closed(pool, event);
+    }
+    fn timed_out(&self, pool: &str, error: &Error) {
+        (**self).timed_out(pool, error);
+    }
+    fn state_changed(&self, pool: &str, state: State) {
+        (**self).state_changed(pool, state);
+    }
+    fn panicked(&self, pool: &str, event: &Panicked<'_>) {
+        (**self).panicked(pool, event);
+    }
+}

@@ -1,0 +1,124 @@
+//! Threads for blocking work, shared by all pools of the process.
+//!
+//! They are started when a job finds no idle one, wait some seconds for another job, and leave at once when the
+//! last pool has been closed. A job is never queued behind another: one that hangs holds up nobody. How many
+//! run at once is bounded by the pools, each for itself (`max_connecting`, and one check or close a connection).
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// Work that may block for long.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// How long an idle thread waits for another job: longer than the pause between two checks of a pool that is in
+/// use now and then, shorter than anybody would call a leak.
+const LINGER: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Crew {
+    pools: usize,
+    /// Where idle threads listen. Without capacity: a job is taken only by a thread that is idle this moment.
+    /// Gone when no pool is left, which sends the idle ones home.
+    channel: Option<(Sender<Job>, Receiver<Job>)>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+static CREW: Mutex<Crew> = Mutex::new(Crew { pools: 0, channel: None, threads: Vec::new() });
+
+/// A pool's word that it may send jobs. While one is held, idle threads wait for work.
+#[derive(Debug)]
+pub(crate) struct Enrolment(());
+
+pub(crate) fn enrol() -> Enrolment {
+    let mut crew = CREW.lock();
+    crew.pools += 1;
+    crew.channel.get_or_insert_with(|| bounded(0));
+    Enrolment(())
+}
+
+impl Drop for Enrolment {
+    fn drop(&mut self) {
+        let mut crew = CREW.lock();
+        crew.pools -= 1;
+        if crew.pools == 0 {
+            crew.channel = None;
+        }
+    }
+}
+
+/// Runs a job on another thread.
+///
+/// # Errors
+///
+/// Gives the job back when no thread can be had.
+pub(crate) fn run(job: Job) -> Result<(), (io::Error, Job)> {
+    let channel = CREW.lock().channel.clone();
+    let (job, idle) = match channel {
+        None => (job, None),
+        Some((sender, idle)) => match sender.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => (job, Some(idle)),
+        },
+    };
+    // The first job travels by a channel of its own, from which it can be taken back if no thread comes.
+    let (sender, first) = bounded(1);
+    if sender.send(job).is_err() {
+        return Ok(()); // Cannot be: `first` is alive on this line.
+    }
+    let taken = first.clone();
+    let started = Builder::new().name("millpond-helper".to_owned()).spawn(move || work(&taken, idle));
+    match started {
+        Ok(thread) => {
+            let mut crew = CREW.lock();
+            crew.threads.retain(|thread| !thread.is_finished());
+            crew.threads.push(thread);
+            Ok(())
+        }
+        Err(error) => first.try_recv().map_or(Ok(()), |job| Err((error, job))),
+    }
+}
+
+fn work(first: &Receiver<Job>, idle: Option<Receiver<Job>>) {
+    let mut next = first.try_recv().ok();
+    while let Some(job) = next {
+        // Jobs catch the panics of callbacks themselves; this is for a defect of the pool's own.
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            log::error!("millpond: a helper job panicked; this is a defect of the pool");
+        }
+        next = idle.as_ref().and_then(|jobs| jobs.recv_timeout(LINGER).ok());
+    }
+}
+
+/// Waits until no thread is left, if no pool is, for as long as `more_time` says.
+pub(crate) fn join(mut more_time: impl FnMut() -> bool) -> bool {
+    loop {
+        let threads = {
+            let mut crew = CREW.lock();
+            if crew.pools > 0 {
+                return true;
+            }
+            std::mem::take(&mut crew.threads)
+        };
+        let (done, mut busy): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
+        // A callback that runs on one of these threads may close the pool; it cannot wait for itself.
+        busy.retain(|thread| thread.thread().id() != std::thread::current().id());
+        for thread in done {
+            // A thread's panic has been reported where it happened.
+            drop(thread.join());
+        }
+        if busy.is_empty() {
+            return true;
+        }
+        CREW.lock().threads.extend(busy);
+        if !more_time() {
+            return false;
+        }
+        // Threads end without a signal that could be waited for with a deadline; a thousandth of a second is short
+        // against what close waits for.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

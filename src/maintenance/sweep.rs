@@ -1,0 +1,142 @@
+//! What is done on a visit: old and idle connections are retired, wanted ones are opened, slow closes given up.
+
+use crate::alarm::Tended;
+use crate::clock::{Moment, tick_span, ticks};
+use crate::event::CloseReason;
+use crate::manager::Manager;
+use crate::pool::entry::{Occasion, Verdict};
+use crate::pool::rack::{Numbers, Phase};
+use crate::pool::shared::{CLOSE_GRACE, Core, retire, retire_all};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a pool that keeps a minimum and has room is looked at: nobody counts idle connections on the fast path.
+const REFILL: Duration = Duration::from_millis(250);
+
+/// How soon a connection is looked at again whose turn to die had not come.
+const NEXT_TURN: Duration = Duration::from_millis(20);
+
+impl<M: Manager> Tended for Core<M> {
+    fn tend(self: Arc<Self>, now: Moment) {
+        tend(&self, now);
+    }
+}
+
+/// Does all that is due.
+pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
+    core.alarm.answered();
+    let next_close = core.rack.give_up_slow_closes(now.before(CLOSE_GRACE));
+    if let Some(begun) = next_close {
+        core.alarm.at(begun.after(CLOSE_GRACE));
+    }
+    let numbers = core.rack.numbers();
+    if numbers.phase == Phase::Closed {
+        return;
+    }
+    bury(core, now);
+    thin_out(core, now, &numbers);
+    core.open_wanted();
+    plan_next(core, now, &numbers);
+}
+
+/// Retires idle connections whose planned death has come: one at a time, and each only when its successor is open,
+/// as long as the maximum and the lifetime allow.
+fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
+    if !core.deaths.lock().any_until(now) {
+        return;
+    }
+    let slots: Vec<u32> = core.rack.shelf.each().map(|(index, _)| index).collect();
+    for index in slots {
+        let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+        let item = taken.entry;
+        let generation = core.generation.load(Ordering::Relaxed);
+        match item.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: false }) {
+            Verdict::Retire(CloseReason::Lifetime) => {
+                if may_die(core, now, item.expires(&core.rules)) {
+                    retire(item, CloseReason::Lifetime);
+                } else {
+                    core.alarm.at(now.after(NEXT_TURN));
+                    core.put_back(item, taken.mark);
+                }
+            }
+            Verdict::Retire(reason) => retire(item, reason),
+            Verdict::Keep | Verdict::Validate => core.put_back(item, taken.mark),
+        }
+    }
+}
+
+fn may_die<M: Manager>(core: &Arc<Core<M>>, now: Moment, expires: Moment) -> bool {
+    let spare = core.spares.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spares| spares.checked_sub(1));
+    if spare.is_ok() {
+        core.rack.prepay();
+        return true;
+    }
+    if now >= expires {
+        return true;
+    }
+    let numbers = core.rack.numbers();
+    let in_motion = numbers.opening > 0 || numbers.closing > 0 || numbers.outage.is_some();
+    // Full: the old one must go before the new one can come, but not two at once.
+    !in_motion && !core.open_successor()
+}
+
+/// Retires what has been idle for too long, oldest first, down to the minimum.
+fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
+    let Some(timeout) = core.rules.idle_timeout else { return };
+    let mut idle: Vec<_> = core
+        .rack
+        .shelf
+        .each()
+        .filter(|(_, slot)| slot.mark().is_idle())
+        .map(|(index, slot)| (now.tick().wrapping_sub(slot.mark().since()), index))
+        .collect();
+    let spare = idle.len().saturating_sub(kept(core, numbers) as usize);
+    idle.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
+    let mut old = Vec::new();
+    for (age, index) in idle.into_iter().take(spare) {
+        // A tick early is early enough to look; the verdict is exact.
+        if age.saturating_add(1) < ticks(timeout) {
+            break;
+        }
+        let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+        let generation = core.generation.load(Ordering::Relaxed);
+        match taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: true }) {
+            Verdict::Retire(CloseReason::IdleTimeout) => old.push(taken.entry),
+            _ => core.put_back(taken.entry, taken.mark),
+        }
+    }
+    retire_all(old, CloseReason::IdleTimeout);
+}
+
+/// How many connections stay however long they have been idle.
+fn kept<M: Manager>(core: &Core<M>, numbers: &Numbers) -> u32 {
+    if core.settings.replace_idle { 0 } else { numbers.min_idle }
+}
+
+fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
+    if let Some(death) = core.deaths.lock().first_after(now) {
+        core.alarm.at(death);
+    }
+    if let Some(outage) = &numbers.outage {
+        core.alarm.at(outage.retry_at.max(now.after(NEXT_TURN)));
+    }
+    if numbers.min_idle > 0 && numbers.taken < numbers.max_size {
+        core.alarm.at(now.after(REFILL));
+    }
+    let Some(timeout) = core.rules.idle_timeout else { return };
+    let mut idle = 0;
+    let mut oldest = 0;
+    for (_, slot) in core.rack.shelf.each() {
+        let mark = slot.mark();
+        // What is borrowed now will be idle one day: whoever returns it does not ring the keeper.
+        if mark.is_idle() || mark.is_lent() {
+            idle += 1;
+            oldest = oldest.max(if mark.is_idle() { now.tick().wrapping_sub(mark.since()) } else { 0 });
+        }
+    }
+    if idle > kept(core, numbers) {
+        let left = timeout.saturating_sub(tick_span(oldest));
+        core.alarm.at(now.after(left.max(NEXT_TURN)));
+    }
+}

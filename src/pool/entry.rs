@@ -1,0 +1,128 @@
+//! A connection and what is known of it, and the one place that judges whether it may live.
+
+use crate::clock::Moment;
+use crate::config::Validation;
+use crate::event::CloseReason;
+use crate::extensions::Extensions;
+use crate::pool::rack::Permit;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A pooled connection. On a cache line of its own, because its borrower writes to it at every checkout; it is
+/// never moved while it lives, only its box is.
+///
+/// `H` leads home: the pool that the connection belongs to.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Entry<C: Send + 'static, H: Send + 'static> {
+    pub(crate) connection: C,
+    pub(crate) home: H,
+    pub(crate) permit: Permit<Self>,
+    pub(crate) id: u64,
+    pub(crate) born: Moment,
+    pub(crate) dies: Moment,
+    /// While it is lent: since when. While it is not: when it came back.
+    pub(crate) used: Moment,
+    /// When it was opened, or last passed a check.
+    pub(crate) checked: Moment,
+    pub(crate) uses: u64,
+    pub(crate) generation: u32,
+    pub(crate) broken: bool,
+    pub(crate) labelled: bool,
+    pub(crate) extensions: OnceLock<Box<Extensions>>,
+}
+
+/// What the verdict goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) validation: Validation,
+    pub(crate) max_uses: u64,
+    pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// On which occasion a connection is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// It was taken from the shelf to be lent.
+    Checkout,
+    /// It was handed over by somebody else to be lent.
+    HandOver,
+    /// It has come back.
+    Checkin,
+    /// It lies on the shelf, and there are more idle ones than there must be, or not.
+    Sweep { above_minimum: bool },
+}
+
+/// What is to be done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Keep,
+    Validate,
+    Retire(CloseReason),
+}
+
+/// A check that is this young counts as "now" for the waiter whom it was made for: time to wake up.
+const JUST_NOW: Duration = Duration::from_millis(100);
+
+impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
+    /// The only place where age, use count, generation, idle time and the need of a check are judged.
+    #[inline]
+    pub(crate) fn verdict(&self, now: Moment, generation: u32, rules: &Rules, occasion: Occasion) -> Verdict {
+        if self.generation != generation {
+            return Verdict::Retire(CloseReason::Refresh);
+        }
+        if now >= self.dies && self.must_die(now, rules, occasion) {
+            return Verdict::Retire(CloseReason::Lifetime);
+        }
+        if self.uses >= rules.max_uses {
+            return Verdict::Retire(CloseReason::MaxUses);
+        }
+        match occasion {
+            Occasion::Checkin => Verdict::Keep,
+            Occasion::Sweep { above_minimum } => {
+                let idle = now.since(self.used);
+                if above_minimum && rules.idle_timeout.is_some_and(|timeout| idle >= timeout) {
+                    Verdict::Retire(CloseReason::IdleTimeout)
+                } else {
+                    Verdict::Keep
+                }
+            }
+            Occasion::Checkout | Occasion::HandOver => {
+                let proven = match rules.validation {
+                    Validation::Never => true,
+                    Validation::IfIdleFor(limit) => now.since(self.used.max(self.checked)) < limit,
+                    Validation::Always => {
+                        occasion == Occasion::HandOver
+                            && self.checked >= self.used
+                            && now.since(self.checked) < JUST_NOW
+                    }
+                };
+                if proven { Verdict::Keep } else { Verdict::Validate }
+            }
+        }
+    }
+
+    /// The planned death leaves time to open a replacement first; a borrower who comes within that time is served.
+    #[cold]
+    fn must_die(&self, now: Moment, rules: &Rules, occasion: Occasion) -> bool {
+        match occasion {
+            Occasion::Checkin | Occasion::Sweep { .. } => true,
+            Occasion::Checkout | Occasion::HandOver => now >= self.expires(rules),
+        }
+    }
+
+    /// The end of the lifetime that was asked for.
+    pub(crate) fn expires(&self, rules: &Rules) -> Moment {
+        rules.max_lifetime.map_or(Moment::NEVER, |lifetime| self.born.after(lifetime))
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        self.extensions.get_or_init(Box::default)
+    }
+
+    pub(crate) fn extensions_mut(&mut self) -> &mut Extensions {
+        self.extensions.get_or_init(Box::default);
+        self.extensions.get_mut().expect("it was initialised on the line before")
+    }
+}

@@ -1,0 +1,98 @@
+//! When connections are to die: apart from each other, and never later than asked.
+
+use crate::clock::Moment;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// At most this share of the pool dies in any second, whoever was born with whom.
+const SHARE_A_SECOND: f64 = 0.15;
+
+/// The planned deaths of a pool's connections.
+///
+/// A random tenth of the lifetime, as HikariCP and psycopg take off, still lets a pool of a hundred connections
+/// with a lifetime of ten seconds die within one second. So each death also keeps a distance from the others; it is
+/// moved forward for that, at most to half of the lifetime.
+#[derive(Debug, Default)]
+pub(crate) struct Deaths(BTreeSet<Moment>);
+
+impl Deaths {
+    /// Chooses when a connection born now is to die. `random` is in 0..1.
+    pub(crate) fn plan(&mut self, born: Moment, lifetime: Duration, size: u32, random: f64) -> Moment {
+        let latest = born.after(lifetime);
+        if latest == Moment::NEVER {
+            return latest;
+        }
+        let gap = gap(lifetime, size);
+        let earliest = latest.before(lifetime / 2);
+        let mut death = latest.before(lifetime.mul_f64(random * 0.1));
+        // Forward in time from the wish: the nearest planned death that is too close decides where to look next.
+        while death > earliest {
+            let near = death.before(gap)..death.after(gap);
+            let Some(other) = self.0.range(near).find(|&&other| distance(other, death) < gap) else { break };
+            death = other.before(gap);
+        }
+        if death <= earliest {
+            death = latest.before(lifetime.mul_f64(random * 0.5));
+        }
+        self.0.insert(death);
+        death
+    }
+
+    pub(crate) fn any_until(&self, now: Moment) -> bool {
+        self.0.first().is_some_and(|&death| death <= now)
+    }
+
+    pub(crate) fn first_after(&self, now: Moment) -> Option<Moment> {
+        self.0.range(now.after(Duration::from_nanos(1))..).next().copied()
+    }
+
+    /// Forgets a death, because the connection has been closed.
+    pub(crate) fn forget(&mut self, death: Moment) {
+        self.0.remove(&death);
+    }
+}
+
+fn gap(lifetime: Duration, size: u32) -> Duration {
+    let size = f64::from(size.max(1));
+    let wanted = 1.0 / (SHARE_A_SECOND * size);
+    // All of them must fit into half of the lifetime.
+    let possible = lifetime.as_secs_f64() / 2.0 / size;
+    Duration::from_secs_f64(wanted.min(possible).min(1.0))
+}
+
+fn distance(a: Moment, b: Moment) -> Duration {
+    a.since(b).max(b.since(a))
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::scatter;
+
+    #[test]
+    fn a_hundred_born_together_never_die_by_more_than_a_fifth_in_a_second() {
+        let born = Moment::ZERO.after(Duration::from_secs(100));
+        let lifetime = Duration::from_secs(10);
+        let mut deaths = Deaths::default();
+        let mut planned: Vec<_> = (0..100)
+            .map(|n| deaths.plan(born, lifetime, 100, scatter(3, n)).since(born).as_secs_f64())
+            .collect();
+        planned.sort_by(f64::total_cmp);
+        assert!(planned.iter().all(|&at| (5.0..=10.0).contains(&at)), "{planned:?}");
+        for (first, &from) in planned.iter().enumerate() {
+            let within = planned.iter().skip(first).take_while(|&&at| at < from + 1.0).count();
+            assert!(within <= 21, "{within} die within a second of {from}");
+        }
+    }
+
+    #[test]
+    fn one_alone_lives_at_least_nine_tenths_and_never_longer_than_asked() {
+        for n in 0..1000 {
+            let born = Moment::ZERO.after(Duration::from_secs(5));
+            let age = Deaths::default().plan(born, Duration::from_secs(60), 10, scatter(1, n)).since(born);
+            assert!(age > Duration::from_secs(54) && age <= Duration::from_secs(60), "{age:?}");
+        }
+        let never = Deaths::default().plan(Moment::ZERO, Duration::MAX, 10, 0.5);
+        assert_eq!(never, Moment::NEVER);
+    }
+}

@@ -1,0 +1,391 @@
+//! The pool as users hold it.
+
+pub(crate) mod entry;
+mod guard;
+pub(crate) mod lifespan;
+pub(crate) mod rack;
+pub(crate) mod seat;
+pub(crate) mod shared;
+pub(crate) mod shelf;
+pub(crate) mod waiters;
+
+#[cfg(all(test, loom))]
+mod model;
+
+pub use guard::PooledConnection;
+
+use crate::builder::Builder;
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::maintenance::{keeper, sweep};
+use crate::manager::{IntoManager, Manager};
+use crate::stats::Stats;
+use crate::{ErrorKind, helpers};
+use shared::{Core, Item, checkin};
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A pool of connections: a handle, cheap to clone and to share between threads.
+///
+/// When the last handle is dropped the pool closes: idle connections at once, borrowed ones when they come back.
+///
+/// # Examples
+///
+/// ```
+/// use millpond::Pool;
+/// use std::thread;
+///
+/// let pool = Pool::builder(|| rusqlite::Connection::open("file:/shared?vfs=memdb")).max_size(4).build()?;
+/// pool.get()?.execute_batch("CREATE TABLE hits (n INTEGER)")?;
+/// thread::scope(|scope| {
+///     for n in 0..8 {
+///         let pool = &pool;
+///         scope.spawn(move || pool.get().expect("within 5 s").execute("INSERT INTO hits VALUES (?1)", [n]));
+///     }
+/// });
+/// let hits: i64 = pool.get()?.query_row("SELECT count(*) FROM hits", [], |row| row.get(0))?;
+/// assert_eq!(hits, 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool<M: Manager> {
+    core: Arc<Core<M>>,
+}
+
+impl<M: Manager> Pool<M> {
+    /// A pool with the default settings: `Pool::builder(manager).build()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn new<K>(manager: impl IntoManager<K, Manager = M>) -> Result<Self, Error> {
+        Self::builder(manager).build()
+    }
+
+    /// Settings for a pool over this manager.
+    pub fn builder<K>(manager: impl IntoManager<K, Manager = M>) -> Builder<M> {
+        Builder::new(manager.into_manager())
+    }
+
+    pub(crate) fn from_core(core: Arc<Core<M>>) -> Self {
+        Self { core }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<M>> {
+        &self.core
+    }
+
+    /// Borrows a connection. Waits for one no longer than
+    /// [`connection_timeout`](Builder::connection_timeout), which covers queueing, connecting and checking.
+    ///
+    /// # Errors
+    ///
+    /// Exhausted, cannot connect, invalid, overloaded, paused or closed: see [`ErrorKind`].
+    #[inline]
+    #[track_caller]
+    pub fn get(&self) -> Result<PooledConnection<M>, Error> {
+        self.get_timeout(self.core.settings.connection_timeout)
+    }
+
+    /// Borrows a connection, waiting for one no longer than `timeout`. `Duration::MAX` waits for ever; zero takes
+    /// what is idle.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    #[inline]
+    #[track_caller]
+    pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, Error> {
+        self.core.checkout(timeout, Location::caller()).map(PooledConnection::new)
+    }
+
+    /// Borrows an idle connection if there is one that needs no check and nobody is to be considered first; never
+    /// blocks and never opens one.
+    #[inline]
+    #[track_caller]
+    pub fn try_get(&self) -> Option<PooledConnection<M>> {
+        self.core.checkout_idle(Location::caller()).map(PooledConnection::new)
+    }
+
+    /// Borrows `count` connections, all or none, within the connection timeout. Callers that want several never
+    /// deadlock each other: only one of them gathers at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), and [`ErrorKind::Config`] if `count` is more than the pool's maximum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = millpond::Pool::builder(|| Ok::<_, std::io::Error>(())).max_size(3).build_lazy()?;
+    /// let both = pool.get_many(2)?;
+    /// assert_eq!(both.len(), 2);
+    /// assert!(pool.get_many(4).is_err());
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn get_many(&self, count: usize) -> Result<Vec<PooledConnection<M>>, Error> {
+        let timeout = self.core.settings.connection_timeout;
+        let mut connections = Vec::new();
+        self.core.checkout_many(count, timeout, Location::caller(), |item| {
+            connections.push(PooledConnection::new(item));
+        })?;
+        Ok(connections)
+    }
+
+    /// Calls `f` with a borrowed connection. The fastest way, and a plain `&mut` for any driver.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); what `f` returns is passed through.
+    ///
+    /// # Panics
+    ///
+    /// When `f` does; the connection is closed then.
+    #[inline]
+    #[track_caller]
+    pub fn with<R>(&self, f: impl FnOnce(&mut M::Connection) -> R) -> Result<R, Error> {
+        /// Returns the connection on every path.
+        struct Lent<M: Manager>(Option<Box<Item<M>>>);
+        impl<M: Manager> Drop for Lent<M> {
+            #[inline]
+            fn drop(&mut self) {
+                if let Some(item) = self.0.take() {
+                    checkin(item);
+                }
+            }
+        }
+        let item = self.core.checkout(self.core.settings.connection_timeout, Location::caller())?;
+        let mut lent = Lent::<M>(Some(item));
+        let item = lent.0.as_mut().expect("put there on the line before");
+        Ok(f(&mut item.connection))
+    }
+
+    /// The pool's numbers.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Who holds connections now: thread, source line, for how long, label; longest first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Pool, PooledConnection};
+    ///
+    /// let pool = Pool::new(|| Ok::<_, std::io::Error>(()))?;
+    /// let mut conn = pool.get()?;
+    /// PooledConnection::set_label(&mut conn, "nightly report");
+    /// let holders = pool.holders();
+    /// assert_eq!(holders[0].label(), Some("nightly report"));
+    /// assert!(holders[0].location().is_some_and(|place| place.file().ends_with(".rs")));
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn holders(&self) -> Vec<Lease> {
+        self.core.holders()
+    }
+
+    /// Changes the maximum. Growing wakes those who wait; shrinking closes surplus idle connections now and borrowed
+    /// ones when they come back. `min_idle` is lowered where it would exceed the maximum.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if `max_size` is 0 or more than 1,048,576.
+    pub fn resize(&self, max_size: u32) -> Result<(), Error> {
+        let settings = crate::config::Settings { max_size, min_idle: 0, ..self.core.settings.clone() };
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(Error::config(&problems));
+        }
+        self.core.resize(max_size);
+        Ok(())
+    }
+
+    /// Parts with every connection that is open or being opened now: idle ones are closed at once, borrowed ones when
+    /// they come back, and none of them is lent after this returns. For a changed password or a moved server.
+    pub fn refresh(&self) {
+        self.core.refresh();
+    }
+
+    /// Lends nothing until [`resume`](Self::resume); callers wait, within their deadline. Borrowed connections stay
+    /// borrowed.
+    pub fn pause(&self) {
+        self.core.pause();
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.core.resume();
+    }
+
+    /// Closes the pool for good, for all its handles: callers that wait fail now, idle connections are closed now,
+    /// borrowed ones when they come back. Does not wait.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Closes the pool and waits until every connection is closed and, if it was the last pool of the process, every
+    /// thread of the crate has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`] after `timeout`, with those who still hold connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = millpond::Pool::new(|| Ok::<_, std::io::Error>(()))?;
+    /// let conn = pool.get()?;
+    /// let error = pool.close_and_wait(Duration::from_millis(20)).unwrap_err();
+    /// assert_eq!(error.holders().len(), 1);
+    /// drop(conn);
+    /// pool.close_and_wait(Duration::from_secs(10))?;
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn close_and_wait(&self, timeout: Duration) -> Result<(), Error> {
+        let core = &self.core;
+        let began = core.clock.now();
+        let deadline = began.after(timeout);
+        core.close();
+        let all_closed =
+            core.rack.watch(|numbers| numbers.taken + numbers.overdue == 0, || self.left_until(deadline));
+        let more_time = || !deadline.since(core.clock.now()).is_zero();
+        if all_closed && helpers::join(more_time) && keeper::join_thread(more_time) {
+            return Ok(());
+        }
+        let waited = core.clock.now().since(began);
+        Err(Error::still_held(&core.name, waited, core.brief(), core.holders()))
+    }
+
+    /// Waits until `min_idle` connections (at least one) are open.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Connect`] when `timeout` has passed or the server says that trying again will not help, with the
+    /// manager's own error as `source()`; [`ErrorKind::Closed`] when the pool is closed.
+    pub fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
+        let wanted = self.core.rack.numbers().min_idle.max(1);
+        self.open_and_wait(wanted, timeout)
+    }
+
+    pub(crate) fn open_and_wait(&self, wanted: u32, timeout: Duration) -> Result<(), Error> {
+        let core = &self.core;
+        let began = core.clock.now();
+        let deadline = began.after(timeout);
+        core.rack.set_warm(wanted);
+        core.open_wanted();
+        let mut hopeless = None;
+        let done = core.rack.watch(
+            |numbers| {
+                hopeless = numbers.outage.as_ref().filter(|outage| outage.permanent).map(|o| Arc::clone(&o.cause));
+                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.taken - numbers.opening >= wanted
+            },
+            || self.left_until(deadline),
+        );
+        core.rack.set_warm(0);
+        if let Some(cause) = hopeless {
+            return Err(Error::permanent(&core.name, cause));
+        }
+        if core.rack.numbers().phase == rack::Phase::Closed {
+            return Err(Error::closed(&core.name));
+        }
+        if done { Ok(()) } else { Err(core.timeout_error(began)) }
+    }
+
+    /// Time moved by hand gives no signal to those who watch, so they look again every thousandth of a second.
+    fn left_until(&self, deadline: Moment) -> Option<Duration> {
+        let left = deadline.since(self.core.clock.now());
+        let slice = match self.core.clock {
+            crate::clock::Clock::System => Duration::from_secs(3600),
+            #[cfg(any(test, loom, shuttle, feature = "testing"))]
+            crate::clock::Clock::Hand(_) => Duration::from_millis(1),
+        };
+        (!left.is_zero()).then_some(left.min(slice))
+    }
+
+    /// Does the upkeep that is due now. The keeper's thread does it by itself; with a clock that is moved by hand,
+    /// nothing happens without this call.
+    pub fn maintain(&self) {
+        sweep::tend(&self.core, self.core.clock.now());
+    }
+
+    /// The pool's name, as messages and metrics carry it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    /// What opens the connections.
+    #[must_use]
+    pub fn manager(&self) -> &M {
+        &self.core.manager
+    }
+}
+
+impl<C, E, F> Pool<crate::FnManager<F, C, E>>
+where
+    F: Fn() -> Result<C, E> + Send + Sync + 'static,
+    C: Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    /// A pool over a closure that opens a connection; for closures that check and clean, see
+    /// [`FnManager`](crate::FnManager).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::build`].
+    pub fn from_fn(connect: F) -> Result<Self, Error> {
+        Builder::new(crate::FnManager::new(connect)).build()
+    }
+}
+
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        // Relaxed: a new handle can only be made from one that exists, so the count cannot reach zero meanwhile.
+        self.core.handles.fetch_add(1, Ordering::Relaxed);
+        Self { core: Arc::clone(&self.core) }
+    }
+}
+
+impl<M: Manager> Drop for Pool<M> {
+    fn drop(&mut self) {
+        // Acquire and release, so that the closer sees what all other handles did.
+        if self.core.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.core.close();
+        }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the manager: it may hold a password.
+        let stats = self.core.brief();
+        f.debug_struct("Pool")
+            .field("name", &self.core.name)
+            .field("max_size", &stats.max_size)
+            .field("size", &stats.size)
+            .field("idle", &stats.idle)
+            .field("in_use", &stats.in_use)
+            .field("waiting", &stats.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names the pool's number among the pools of the process.
+pub(crate) fn next_number() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// An error for a thread that could not be started.
+pub(crate) fn no_thread(name: &str, error: std::io::Error) -> Error {
+    let text = format!("the pool {name:?} cannot start its upkeep thread");
+    Error::with_cause(ErrorKind::Connect, text, Some(Arc::new(error)))
+}

@@ -1,0 +1,344 @@
+//! Checkout: from the shelf if something good lies there, else by waiting.
+
+use super::{Core, Item, retire, retire_all};
+use crate::ErrorKind;
+use crate::clock::Moment;
+use crate::error::{Error, Text};
+use crate::event::{self, CloseReason};
+use crate::lease::thread_number;
+use crate::manager::Manager;
+use crate::pool::entry::{Occasion, Verdict};
+use crate::pool::rack::{Phase, Rack, Refusal};
+use crate::pool::seat;
+use crate::pool::shelf::{CLOSED, Mark, PAUSED};
+use crate::pool::waiters::{Ticket, Waiter, Woken, Word};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+type Place = &'static Location<'static>;
+
+impl<M: Manager> Core<M> {
+    /// A connection, waiting for it no longer than `timeout`.
+    #[inline]
+    pub(crate) fn checkout(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+        match self.checkout_idle(place) {
+            Some(item) => Ok(item),
+            None => self.checkout_slowly(timeout, place),
+        }
+    }
+
+    /// The fast path: an idle connection that needs no check, with nobody to be considered. No lock, no exact clock,
+    /// no allocation, no shared cache line that anybody writes.
+    #[inline]
+    pub(crate) fn checkout_idle(self: &Arc<Self>, place: Place) -> Option<Box<Item<M>>> {
+        let rack = &*self.rack;
+        if rack.shelf.alert() & self.barrier != 0 {
+            return None;
+        }
+        let now = self.clock.coarse();
+        let mut item = rack.shelf.take(seat::hint(rack.id), now.tick(), self.fresh)?.entry;
+        let generation = self.generation.load(Ordering::Relaxed);
+        match item.verdict(now, generation, &self.rules, Occasion::Checkout) {
+            Verdict::Keep => {
+                self.lend(&mut item, now, Duration::ZERO, place);
+                Some(item)
+            }
+            verdict => {
+                self.unfit(item, verdict);
+                None
+            }
+        }
+    }
+
+    /// Writes down who has it.
+    #[inline]
+    fn lend(&self, item: &mut Item<M>, now: Moment, waited: Duration, place: Place) {
+        item.uses += 1;
+        item.used = now;
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            slot.lend(Mark::lent(thread_number(), now.tick()), place);
+        }
+        if self.timed {
+            self.lend_timed(item, waited, place);
+        }
+    }
+
+    #[cold]
+    fn lend_timed(&self, item: &mut Item<M>, waited: Duration, place: Place) {
+        item.used = self.clock.now();
+        self.emit(|handler, pool| {
+            let event = event::CheckedOut {
+                connection: item.id,
+                waited,
+                location: place,
+                extensions: item.extensions(),
+            };
+            handler.checked_out(pool, &event);
+        });
+    }
+
+    #[cold]
+    fn checkout_slowly(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+        let began = self.clock.now();
+        let item = match self.look(false) {
+            Some(item) => Ok(item),
+            None => self.wait(began, began.after(timeout)),
+        };
+        let now = self.clock.now();
+        match item {
+            Ok(mut item) => {
+                self.lend(&mut item, now, now.since(began), place);
+                Ok(item)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes from the shelf what may be lent. What must be checked first is sent to be checked, at most one
+    /// connection a waiter; its result comes through the queue.
+    fn look(self: &Arc<Self>, in_queue: bool) -> Option<Box<Item<M>>> {
+        let alert = self.rack.shelf.alert();
+        if alert & (CLOSED | PAUSED) != 0 {
+            return None;
+        }
+        if self.rules_strict() && (in_queue || alert != 0) {
+            // In a strict queue nobody takes for itself: what is found belongs to the oldest.
+            let unwanted = self.rack.look(self.clock.now());
+            retire_all(unwanted, self.rack.unwanted_because());
+            return None;
+        }
+        let hint = seat::hint(self.rack.id);
+        loop {
+            let now = self.clock.coarse();
+            let taken = match self.rack.shelf.take(hint, now.tick(), self.fresh) {
+                Some(taken) => taken,
+                None if self.rack.may_check() => self.rack.shelf.take(hint, now.tick(), u32::MAX)?,
+                None => return None,
+            };
+            if let Some(item) = self.judge(taken.entry, now, Occasion::Checkout) {
+                return Some(item);
+            }
+        }
+    }
+
+    /// Whether a connection may be lent. If not, it is dealt with.
+    fn judge(self: &Arc<Self>, item: Box<Item<M>>, now: Moment, occasion: Occasion) -> Option<Box<Item<M>>> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        match item.verdict(now, generation, &self.rules, occasion) {
+            Verdict::Keep => Some(item),
+            Verdict::Validate if self.checks_here(&item, now) => self.check(item),
+            verdict => {
+                self.unfit(item, verdict);
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn unfit(self: &Arc<Self>, item: Box<Item<M>>, verdict: Verdict) {
+        match verdict {
+            Verdict::Keep => self.admit(item),
+            Verdict::Validate => self.send_to_check(item),
+            Verdict::Retire(reason) => retire(item, reason),
+        }
+    }
+
+    /// The r2d2 module checks on the caller's thread as r2d2 does, unless the connection has been idle for so long
+    /// that the server may be gone and the check may hang.
+    fn checks_here(&self, item: &Item<M>, now: Moment) -> bool {
+        self.settings.check_on_caller && now.since(item.used.max(item.checked)) < CHECKED_HERE
+    }
+
+    fn wait(self: &Arc<Self>, began: Moment, deadline: Moment) -> Result<Box<Item<M>>, Error> {
+        let waiter = Waiter::new();
+        let ticket = match self.rack.enter(&waiter, began) {
+            Ok(ticket) => ticket,
+            Err(refusal) => return Err(self.refused(refusal)),
+        };
+        let mut turn = Turn { rack: &self.rack, waiter: &waiter, ticket, queued: true };
+        self.counters.waits.add();
+        let result = self.wait_in_queue(&mut turn, began, deadline);
+        if let Word::Given(item) = turn.leave() {
+            // It was handed over at the very moment in which this caller helped itself.
+            self.admit(item);
+        }
+        self.counters.wait_time.record(self.clock.now().since(began));
+        result
+    }
+
+    fn wait_in_queue(
+        self: &Arc<Self>,
+        turn: &mut Turn<'_, Item<M>>,
+        began: Moment,
+        deadline: Moment,
+    ) -> Result<Box<Item<M>>, Error> {
+        loop {
+            // Each time round the caller has just announced itself, so this look cannot miss what came before.
+            self.open_wanted();
+            if let Some(item) = self.look(true) {
+                return Ok(item);
+            }
+            if let Some(error) = self.hopeless() {
+                return Err(error);
+            }
+            match turn.waiter.sleep(&self.clock, deadline) {
+                Woken::Look => {
+                    if !self.rules_strict()
+                        && let Some(item) = self.look(true)
+                    {
+                        return Ok(item);
+                    }
+                    self.rack.rest(turn.ticket);
+                }
+                Woken::Given(item) => {
+                    turn.queued = false;
+                    let now = self.clock.now();
+                    if let Some(item) = self.judge(item, now, Occasion::HandOver) {
+                        return Ok(item);
+                    }
+                    match self.rack.enter_again(turn.waiter, turn.ticket) {
+                        Ok(()) => turn.queued = true,
+                        Err(refusal) => return Err(self.refused(refusal)),
+                    }
+                }
+                Woken::Failed(error) => {
+                    turn.queued = false;
+                    return Err(error);
+                }
+                Woken::TimedOut => {
+                    let last = match turn.leave() {
+                        Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver),
+                        Word::Failed(error) => return Err(error),
+                        Word::Wait | Word::Look => None,
+                    };
+                    return last.ok_or_else(|| self.timeout_error(began));
+                }
+            }
+        }
+    }
+
+    /// The server has just said that trying again will not help.
+    fn hopeless(&self) -> Option<Error> {
+        let outage = self.rack.numbers().outage?;
+        (outage.permanent && self.clock.now() < outage.retry_at).then(|| Error::permanent(&self.name, outage.cause))
+    }
+
+    fn refused(&self, refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::Closed => Error::closed(&self.name),
+            Refusal::Overloaded => {
+                self.counters.overloads.add();
+                let waiting = self.rack.numbers().waiting;
+                let text = format!("too many callers wait for a connection from {:?} already ({waiting})", self.name);
+                let error = Error::plain(ErrorKind::Overloaded, text);
+                self.emit(|handler, pool| handler.timed_out(pool, &error));
+                error
+            }
+        }
+    }
+
+    /// Several connections, or none. Only one caller gathers at a time, so two that want several never hold what
+    /// the other lacks.
+    pub(crate) fn checkout_many(
+        self: &Arc<Self>,
+        count: usize,
+        timeout: Duration,
+        place: Place,
+        mut take: impl FnMut(Box<Item<M>>),
+    ) -> Result<(), Error> {
+        let max = self.rack.numbers().max_size;
+        if count > max as usize {
+            let text = format!("{count} connections were asked for at once, but max_size of {:?} is {max}", self.name);
+            return Err(Error::plain(ErrorKind::Config, text));
+        }
+        let began = self.clock.now();
+        let deadline = began.after(timeout);
+        let _turn = loop {
+            let left = deadline.since(self.clock.now());
+            // In slices, because the clock may be one that is moved by hand.
+            if let Some(turn) = self.gathering.try_lock_for(left.min(Duration::from_millis(20))) {
+                break turn;
+            }
+            if self.rack.numbers().phase == Phase::Closed {
+                return Err(Error::closed(&self.name));
+            }
+            if left.is_zero() {
+                return Err(self.timeout_error(began));
+            }
+        };
+        for _ in 0..count {
+            take(self.checkout(deadline.since(self.clock.now()), place)?);
+        }
+        Ok(())
+    }
+
+    fn rules_strict(&self) -> bool {
+        self.barrier == u32::MAX
+    }
+
+    /// Checks a connection on a helper thread. Whoever waits gets it afterwards through the one door.
+    pub(crate) fn send_to_check(self: &Arc<Self>, item: Box<Item<M>>) {
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            slot.set_mark(Mark::BUSY);
+        }
+        let checking = self.rack.check_begins();
+        let core = Arc::clone(self);
+        let job = Box::new(move || {
+            if let Some(item) = core.check(item) {
+                core.admit(item);
+            }
+            drop(checking);
+            core.open_wanted();
+        });
+        if let Err((_, job)) = crate::helpers::run(job) {
+            // No thread to be had: a check that may outlast the deadline is better than none.
+            job();
+        }
+    }
+
+    /// Checks a connection here and now. One that fails is closed.
+    fn check(self: &Arc<Self>, mut item: Box<Item<M>>) -> Option<Box<Item<M>>> {
+        let error: crate::error::Cause =
+            match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
+                Ok(Ok(())) => {
+                    item.checked = self.clock.now();
+                    return Some(item);
+                }
+                Ok(Err(error)) => Arc::new(error),
+                Err(panicked) => Arc::new(Text(panicked.to_string())),
+            };
+        self.counters.check_failures.add();
+        log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
+        self.emit(|handler, pool| {
+            handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
+        });
+        *self.last_check_failure.lock() = Some((self.clock.now(), error));
+        retire(item, CloseReason::Invalid);
+        None
+    }
+}
+
+/// How fresh a connection must be for the r2d2 module to check it on the caller's thread.
+const CHECKED_HERE: Duration = Duration::from_millis(500);
+
+/// A waiter's stay in the queue; it leaves on every path.
+struct Turn<'a, E: Send + 'static> {
+    rack: &'a Rack<E>,
+    waiter: &'a Arc<Waiter<E>>,
+    ticket: Ticket,
+    queued: bool,
+}
+
+impl<E: Send + 'static> Turn<'_, E> {
+    fn leave(&mut self) -> Word<E> {
+        if std::mem::take(&mut self.queued) { self.rack.withdraw(self.ticket, self.waiter) } else { Word::Wait }
+    }
+}
+
+impl<E: Send + 'static> Drop for Turn<'_, E> {
+    fn drop(&mut self) {
+        drop(self.leave());
+    }
+}

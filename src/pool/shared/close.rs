@@ -1,0 +1,127 @@
+//! Closing connections, on helper threads, and closing the pool.
+
+use super::{CLOSE_GRACE, Core, Item};
+use crate::error::Error;
+use crate::event::{self, CloseReason, State};
+use crate::helpers;
+use crate::manager::Manager;
+use crate::pool::entry::Entry;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Parts with a connection: it is closed on a helper thread, and its place is free again afterwards.
+#[cold]
+pub(crate) fn retire<M: Manager>(item: Box<Item<M>>, reason: CloseReason) {
+    retire_all(vec![item], reason);
+}
+
+/// As many threads close at once when many connections go together: one that hangs holds up a quarter of the rest.
+const CLOSERS: usize = 4;
+
+/// Parts with several connections.
+pub(crate) fn retire_all<M: Manager>(mut items: Vec<Box<Item<M>>>, reason: CloseReason) {
+    let share = items.len().div_ceil(CLOSERS);
+    while !items.is_empty() {
+        let rest = items.split_off(share.min(items.len()));
+        let farewells: Vec<_> = items.into_iter().map(|item| begin(item, reason)).collect();
+        items = rest;
+        let job: helpers::Job = Box::new(move || farewells.into_iter().for_each(|farewell| farewell()));
+        if let Err((_, job)) = helpers::run(job) {
+            // No thread to be had: closing late would be worse than closing here.
+            job();
+        }
+    }
+}
+
+/// Takes a connection out of the pool's books. What it returns closes it.
+fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() + Send {
+    let core = Arc::clone(&item.home);
+    let now = core.clock.now();
+    core.emit(|handler, pool| handler.retired(pool, item.id, reason));
+    if matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) {
+        core.rack.owe();
+    }
+    core.deaths.lock().forget(item.dies);
+    let Entry { mut connection, home, permit, id, born, uses, extensions, .. } = *item;
+    drop(home);
+    core.rack.close_begins(id, permit, now);
+    core.alarm.at(now.after(CLOSE_GRACE));
+    move || {
+        if let Some(hook) = &core.hooks.on_close {
+            drop(core.guarded("on_close", || hook(&mut connection)));
+        }
+        drop(core.guarded("close", || core.manager.close(connection)));
+        let age = core.clock.now().since(born);
+        log::debug!("pool {:?}: closed connection {id}: {reason}, {age:?} old, lent {uses} times", core.name);
+        core.counters.close(reason);
+        core.emit(|handler, pool| {
+            let extensions = extensions.get_or_init(Box::default);
+            handler.closed(pool, &event::Closed { connection: id, reason, age, uses, extensions });
+        });
+        // User data may panic when it goes, too.
+        drop(core.guarded("drop of extensions", || drop(extensions)));
+        core.rack.close_ends(id);
+        core.open_wanted();
+    }
+}
+
+impl<M: Manager> Core<M> {
+    /// Takes a connection out of the pool without closing it.
+    pub(crate) fn detach(item: Box<Item<M>>) -> M::Connection {
+        let core = Arc::clone(&item.home);
+        core.note_return(&item);
+        core.emit(|handler, pool| handler.retired(pool, item.id, CloseReason::Detached));
+        core.deaths.lock().forget(item.dies);
+        let Entry { connection, permit, .. } = *item;
+        core.counters.close(CloseReason::Detached);
+        drop(permit);
+        core.open_wanted();
+        connection
+    }
+
+    /// Closes the pool: who waits fails now, what is idle is closed now, what is borrowed when it comes back.
+    pub(crate) fn close(&self) {
+        let (was_open, idle) = self.rack.close(&Error::closed(&self.name));
+        if !was_open {
+            return;
+        }
+        log::debug!("pool {:?}: closed", self.name);
+        self.emit_state(State::Closed);
+        retire_all(idle, CloseReason::PoolClosed);
+        self.alarm.disconnect();
+        let enrolment = self.enrolment.lock().take();
+        drop(enrolment);
+    }
+
+    /// Makes every connection that is open or being opened now one of an older generation.
+    pub(crate) fn refresh(self: &Arc<Self>) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let old = self.rack.drain(u32::MAX);
+        let (old, new): (Vec<_>, Vec<_>) = old
+            .into_iter()
+            .partition(|item| item.generation != self.generation.load(Ordering::Acquire));
+        for item in new {
+            self.admit(item);
+        }
+        retire_all(old, CloseReason::Refresh);
+        self.open_wanted();
+    }
+
+    pub(crate) fn resize(self: &Arc<Self>, max_size: u32) {
+        retire_all(self.rack.resize(max_size), CloseReason::Resize);
+        self.open_wanted();
+    }
+
+    pub(crate) fn pause(&self) {
+        if self.rack.pause() {
+            self.emit_state(State::Paused);
+        }
+    }
+
+    pub(crate) fn resume(self: &Arc<Self>) {
+        if self.rack.resume() {
+            self.emit_state(State::Up);
+            self.open_wanted();
+        }
+    }
+}

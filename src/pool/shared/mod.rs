@@ -1,0 +1,95 @@
+//! The pool as all its handles, guards and jobs share it: the only place that acts on a pool.
+//!
+//! What is to be done is decided in the book and by the verdict; here it is done, outside every lock: connecting,
+//! checking, cleaning, closing, telling.
+
+mod checkin;
+mod checkout;
+mod close;
+mod open;
+mod report;
+
+pub(crate) use checkin::checkin;
+pub(crate) use close::{retire, retire_all};
+
+use crate::alarm::Alarm;
+use crate::clock::{Clock, Moment};
+use crate::config::Settings;
+use crate::error::Cause;
+use crate::event::EventHandler;
+use crate::helpers;
+use crate::manager::Manager;
+use crate::pool::entry::{Entry, Rules};
+use crate::pool::lifespan::Deaths;
+use crate::pool::rack::Rack;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::time::Duration;
+
+/// A connection of a pool over `M`.
+pub(crate) type Item<M> = Entry<<M as Manager>::Connection, Arc<Core<M>>>;
+
+/// A user's function over a connection that may refuse it.
+pub(crate) type Hook<C> = Box<dyn Fn(&mut C) -> Result<(), Cause> + Send + Sync>;
+
+/// A user's function over a connection that is about to be closed.
+pub(crate) type Farewell<C> = Box<dyn Fn(&mut C) + Send + Sync>;
+
+/// The user's functions over connections.
+pub(crate) struct Hooks<C> {
+    pub(crate) on_open: Option<Hook<C>>,
+    pub(crate) on_return: Option<Hook<C>>,
+    pub(crate) on_close: Option<Farewell<C>>,
+}
+
+impl<C> Default for Hooks<C> {
+    fn default() -> Self {
+        Self { on_open: None, on_return: None, on_close: None }
+    }
+}
+
+/// How long closing a connection may take before its place is given to somebody else. A close that is not hindered
+/// takes less than a millisecond; one that hangs must not cost the pool a place.
+pub(crate) const CLOSE_GRACE: Duration = Duration::from_millis(100);
+
+/// A pool.
+pub(crate) struct Core<M: Manager> {
+    pub(crate) rack: Arc<Rack<Item<M>>>,
+    pub(crate) clock: Clock,
+    /// Connections that were idle for less than so many ticks are lent without a check.
+    pub(crate) fresh: u32,
+    /// Which alerts bar newcomers from the shelf.
+    pub(crate) barrier: u32,
+    pub(crate) rules: Rules,
+    /// Exact use times are measured.
+    pub(crate) timed: bool,
+    pub(crate) generation: AtomicU32,
+    pub(crate) handler: Option<Box<dyn EventHandler>>,
+    pub(crate) manager: M,
+    pub(crate) hooks: Hooks<M::Connection>,
+    pub(crate) name: String,
+    pub(crate) settings: Settings,
+    pub(crate) counters: crate::stats::Counters,
+    /// How many handles there are: the last one that goes closes the pool.
+    pub(crate) handles: AtomicUsize,
+    pub(crate) next_connection: AtomicU64,
+    pub(crate) seed: u64,
+    pub(crate) deaths: Mutex<Deaths>,
+    /// Replacements that are open, and whose predecessors may go.
+    pub(crate) spares: AtomicU32,
+    pub(crate) labels: Mutex<HashMap<u64, Arc<str>>>,
+    pub(crate) last_check_failure: Mutex<Option<(Moment, Cause)>>,
+    /// Only one caller at a time gathers several connections.
+    pub(crate) gathering: Mutex<()>,
+    pub(crate) alarm: Alarm,
+    pub(crate) enrolment: Mutex<Option<helpers::Enrolment>>,
+}
+
+impl<M: Manager> fmt::Debug for Core<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,162 @@
+//! Opening connections, on helper threads.
+
+use super::{Core, Item, retire};
+use crate::clock::Moment;
+use crate::config::scatter;
+use crate::error::{Cause, Error};
+use crate::event::{self, CloseReason, State};
+use crate::helpers;
+use crate::manager::{Fault, Manager};
+use crate::pool::entry::Entry;
+use crate::pool::rack::Permit;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+/// What an attempt to open a connection ended with.
+type Attempt<C> = Result<C, (Cause, Fault)>;
+
+impl<M: Manager> Core<M> {
+    /// Begins to open as many connections as are wanted and allowed.
+    pub(crate) fn open_wanted(self: &Arc<Self>) {
+        for permit in self.rack.plan(self.clock.now()) {
+            self.begin_open(permit, false);
+        }
+    }
+
+    /// Begins to open the successor of a connection that is about to die, if there is room for both.
+    pub(crate) fn open_successor(self: &Arc<Self>) -> bool {
+        self.rack.try_reserve().map(|permit| self.begin_open(permit, true)).is_some()
+    }
+
+    fn begin_open(self: &Arc<Self>, permit: Permit<Item<M>>, successor: bool) {
+        let core = Arc::clone(self);
+        let job = Box::new(move || {
+            core.open(permit, successor);
+            // There may be more to do, for example when this one failed and somebody else still waits.
+            core.open_wanted();
+        });
+        if let Err((error, job)) = helpers::run(job) {
+            self.connect_failed(&(Arc::new(error) as Cause), Fault::Transient, self.clock.now());
+            // With the job goes the permit, and only now, so that whoever it wakes sees the failure.
+            drop(job);
+        }
+    }
+
+    fn open(self: &Arc<Self>, permit: Permit<Item<M>>, successor: bool) {
+        if !successor && !self.rack.still_wanted() {
+            return;
+        }
+        // Read before the attempt: a refresh while it is under way makes the new connection an old one.
+        let generation = self.generation.load(Ordering::Acquire);
+        let begun = self.clock.now();
+        match self.attempt() {
+            Ok(connection) => {
+                let mut item = self.enter_new(connection, permit, generation, begun);
+                if let Some(outage) = self.rack.opened(&mut item.permit, !successor) {
+                    log::info!("pool {:?}: connected again after {} failed attempts", self.name, outage.failures);
+                    self.emit_state(State::Up);
+                }
+                if generation == self.generation.load(Ordering::Acquire) {
+                    self.admit(item);
+                    if successor {
+                        // Relaxed: the keeper's next visit, which the alarm orders after this, reads it.
+                        self.spares.fetch_add(1, Ordering::Relaxed);
+                    }
+                } else {
+                    retire(item, CloseReason::Refresh);
+                }
+                self.alarm.at(self.clock.now());
+            }
+            Err((cause, fault)) => {
+                self.connect_failed(&cause, fault, begun);
+                drop(permit);
+            }
+        }
+    }
+
+    fn attempt(&self) -> Attempt<M::Connection> {
+        let mut connection = match self.guarded("connect", || self.manager.connect()) {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
+                return Err((Arc::new(error), fault));
+            }
+            Err(panicked) => return Err((Arc::new(panicked), Fault::Transient)),
+        };
+        let Some(hook) = &self.hooks.on_open else { return Ok(connection) };
+        let refusal = match self.guarded("on_open", || hook(&mut connection)) {
+            Ok(Ok(())) => return Ok(connection),
+            Ok(Err(refusal)) => refusal,
+            Err(panicked) => Arc::new(panicked),
+        };
+        // Closing may panic like everything else of the user's.
+        drop(self.guarded("close", || self.manager.close(connection)));
+        Err((refusal, Fault::Transient))
+    }
+
+    fn enter_new(
+        self: &Arc<Self>,
+        connection: M::Connection,
+        permit: Permit<Item<M>>,
+        generation: u32,
+        begun: Moment,
+    ) -> Box<Item<M>> {
+        let born = self.clock.now();
+        let took = born.since(begun);
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let dies = self.rules.max_lifetime.map_or(Moment::NEVER, |lifetime| {
+            self.deaths.lock().plan(born, lifetime, self.settings.max_size, scatter(self.seed, id))
+        });
+        if let Some(slot) = self.rack.shelf.slot(permit.slot()) {
+            slot.connection.store(id, Ordering::Relaxed);
+        }
+        self.counters.opened.add();
+        self.counters.connect_time.record(took);
+        log::debug!("pool {:?}: opened connection {id} in {took:?}", self.name);
+        self.emit(|handler, pool| handler.connected(pool, &event::Connected { connection: id, took }));
+        Box::new(Entry {
+            connection,
+            home: Arc::clone(self),
+            permit,
+            id,
+            born,
+            dies,
+            used: born,
+            checked: born,
+            uses: 0,
+            generation,
+            broken: false,
+            labelled: false,
+            extensions: OnceLock::new(),
+        })
+    }
+
+    /// Writes a failed attempt down and tells about it: one log line when the server goes away, none for each
+    /// further attempt.
+    fn connect_failed(&self, cause: &Cause, fault: Fault, begun: Moment) {
+        let now = self.clock.now();
+        self.counters.connect_failures.add();
+        let random = scatter(self.seed, self.counters.connect_failures.get());
+        let permanent = fault == Fault::Permanent;
+        let failed = self.rack.connect_failed(cause, permanent, now, |failures| {
+            self.settings.retry.delay(failures, random)
+        });
+        if failed.news {
+            log::warn!("pool {:?}: cannot connect: {cause}", self.name);
+            self.emit_state(State::Down);
+        }
+        self.emit(|handler, pool| {
+            let event =
+                event::ConnectFailed { error: &**cause, attempts: failed.failures, took: now.since(begun) };
+            handler.connect_failed(pool, &event);
+        });
+        match fault {
+            Fault::Transient => {}
+            Fault::Permanent => self.rack.fail_waiters(&Error::permanent(&self.name, Arc::clone(cause))),
+            Fault::DiscardAll => {
+                self.generation.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        self.alarm.at(failed.retry_at);
+    }
+}

@@ -1,0 +1,147 @@
+//! What a pool tells: numbers, holders, events, and panics of callbacks.
+
+use super::Core;
+use crate::clock::{Moment, tick_span};
+use crate::error::{Cause, Error, Panicked};
+use crate::event::{self, EventHandler, State};
+use crate::lease::{Lease, thread_name};
+use crate::manager::Manager;
+use crate::pool::rack::Phase;
+use crate::stats::Stats;
+use crate::ErrorKind;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl<M: Manager> Core<M> {
+    /// Calls a user's function; a panic in it becomes an error, is counted, logged and told.
+    #[inline]
+    pub(crate) fn guarded<R>(&self, callback: &'static str, call: impl FnOnce() -> R) -> Result<R, Panicked> {
+        catch_unwind(AssertUnwindSafe(call)).map_err(|payload| self.report_panic(callback, payload))
+    }
+
+    #[cold]
+    fn report_panic(&self, callback: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
+        let message = message(&*payload);
+        // A payload whose destructor panics must not take the thread with it.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        self.counters.panics.add();
+        log::error!("pool {:?}: {callback} panicked: {message}", self.name);
+        if callback != HANDLER {
+            self.emit(|handler, pool| handler.panicked(pool, &event::Panicked { callback, message: &message }));
+        }
+        Panicked { callback, message }
+    }
+
+    /// Tells the event handler, if there is one.
+    #[inline]
+    pub(crate) fn emit(&self, tell: impl FnOnce(&dyn EventHandler, &str)) {
+        if let Some(handler) = &self.handler {
+            drop(self.guarded(HANDLER, || tell(&**handler, &self.name)));
+        }
+    }
+
+    pub(crate) fn emit_state(&self, state: State) {
+        self.emit(|handler, pool| handler.state_changed(pool, state));
+    }
+
+    /// The numbers, without the distributions, which are 4 KB.
+    pub(crate) fn brief(&self) -> Stats {
+        let mut stats = Stats::default();
+        self.counters.fill(&mut stats);
+        let numbers = self.rack.numbers();
+        stats.max_size = numbers.max_size;
+        stats.size = numbers.taken + numbers.overdue - numbers.opening;
+        stats.connecting = numbers.opening;
+        stats.checking = numbers.checking;
+        stats.waiting = numbers.waiting;
+        for (_, slot) in self.rack.shelf.each() {
+            let mark = slot.mark();
+            stats.idle += u32::from(mark.is_idle());
+            stats.in_use += u32::from(mark.is_lent());
+            stats.checkouts += slot.checkouts();
+        }
+        stats
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.brief();
+        self.counters.fill_times(&mut stats);
+        stats
+    }
+
+    /// Who holds connections, longest first.
+    pub(crate) fn holders(&self) -> Vec<Lease> {
+        let now = self.clock.coarse().tick();
+        let labels = self.labels.lock();
+        let mut leases: Vec<_> = self
+            .rack
+            .shelf
+            .each()
+            .filter_map(|(_, slot)| {
+                let (mark, location) = slot.lease()?;
+                let connection = slot.connection.load(Ordering::Relaxed);
+                Some(Lease {
+                    connection,
+                    thread: thread_name(mark.thread()),
+                    location,
+                    held: tick_span(now.wrapping_sub(mark.since())),
+                    label: labels.get(&connection).cloned(),
+                })
+            })
+            .collect();
+        leases.sort_by_key(|lease| std::cmp::Reverse(lease.held));
+        leases
+    }
+
+    /// The error of a caller who began to wait at `began` and whose deadline has passed.
+    pub(crate) fn timeout_error(&self, began: Moment) -> Error {
+        let waited = self.clock.now().since(began);
+        let numbers = self.rack.numbers();
+        let mut stats = self.brief();
+        // The caller has left the queue, but it is one of those who waited.
+        stats.waiting += 1;
+        let mut holders = self.holders();
+        holders.truncate(HOLDERS_IN_ERROR);
+        let check_failure: Option<Cause> = match &*self.last_check_failure.lock() {
+            Some((at, cause)) if *at >= began => Some(Arc::clone(cause)),
+            _ => None,
+        };
+        let (kind, cause) = if numbers.phase == Phase::Paused {
+            (ErrorKind::Paused, None)
+        } else if stats.in_use >= stats.max_size {
+            (ErrorKind::Exhausted, None)
+        } else if let Some(outage) = numbers.outage {
+            (ErrorKind::Connect, Some(outage.cause))
+        } else if check_failure.is_some() || numbers.checking > 0 {
+            (ErrorKind::Validate, check_failure)
+        } else if numbers.opening > 0 {
+            (ErrorKind::Connect, None)
+        } else {
+            (ErrorKind::Exhausted, None)
+        };
+        self.counters.timeouts.add();
+        let error = Error::timeout(kind, &self.name, waited, stats, holders, cause);
+        log::debug!("{error}");
+        self.emit(|handler, pool| handler.timed_out(pool, &error));
+        error
+    }
+}
+
+/// Its panics are not told to itself.
+const HANDLER: &str = "event_handler";
+
+/// A time-out carries the longest holders; with a thousand waiters on a thousand connections, all of them would be
+/// a million.
+const HOLDERS_IN_ERROR: usize = 16;
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a value that is not text".to_owned()
+    }
+}

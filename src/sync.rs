@@ -1,0 +1,149 @@
+//! Locks, atomics and the exchange cell, with a second face for the model checkers.
+//!
+//! Every other module takes its primitives from here, so that `--cfg loom` and `--cfg shuttle` replace all of
+//! them at once and the models run the very code that users run.
+
+pub(crate) use imp::{AtomicU32, AtomicU64, Condvar, Exchange, Mutex, MutexGuard, fence};
+pub(crate) use std::sync::atomic::Ordering;
+
+#[cfg(not(any(loom, shuttle)))]
+mod imp {
+    use crossbeam_utils::atomic::AtomicCell;
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+    /// A cell that holds one box or none; putting and taking are one atomic exchange each.
+    ///
+    /// The exchange acquires what the previous owner wrote and releases what this one wrote
+    /// (`AtomicCell::swap` is acquire-release on every pointer-sized type).
+    pub(crate) struct Exchange<T>(AtomicCell<Option<Box<T>>>);
+
+    impl<T> std::fmt::Debug for Exchange<T> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Exchange")
+        }
+    }
+
+    impl<T> Exchange<T> {
+        pub(crate) fn empty() -> Self {
+            // A lock hidden behind the cell would make every promise of speed and progress void.
+            const { assert!(AtomicCell::<Option<Box<T>>>::is_lock_free()) }
+            Self(AtomicCell::new(None))
+        }
+
+        #[inline]
+        pub(crate) fn take(&self) -> Option<Box<T>> {
+            self.0.swap(None)
+        }
+
+        #[inline]
+        pub(crate) fn put(&self, value: Box<T>) -> Option<Box<T>> {
+            self.0.swap(Some(value))
+        }
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+mod imp {
+    #[cfg(loom)]
+    use loom as model;
+    #[cfg(shuttle)]
+    use shuttle as model;
+
+    pub(crate) use model::sync::atomic::{AtomicU32, AtomicU64, fence};
+    use std::ops::{Deref, DerefMut};
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    /// The exchange as the models see it: the flag is what threads race for, with the same orderings as the
+    /// real cell; the value rides along where the checker does not look.
+    #[derive(Debug)]
+    pub(crate) struct Exchange<T> {
+        full: AtomicU32,
+        value: std::sync::Mutex<Option<Box<T>>>,
+    }
+
+    impl<T> Exchange<T> {
+        pub(crate) fn empty() -> Self {
+            Self { full: AtomicU32::new(0), value: std::sync::Mutex::new(None) }
+        }
+
+        pub(crate) fn take(&self) -> Option<Box<T>> {
+            if self.full.swap(0, Ordering::AcqRel) == 0 {
+                return None;
+            }
+            let value = self.value.lock().expect("no panic happens under this lock").take();
+            assert!(value.is_some(), "the exchange said full and held nothing");
+            value
+        }
+
+        pub(crate) fn put(&self, value: Box<T>) -> Option<Box<T>> {
+            let old = self.value.lock().expect("no panic happens under this lock").replace(value);
+            assert!(old.is_none(), "two connections in one slot");
+            assert_eq!(self.full.swap(1, Ordering::AcqRel), 0, "two connections in one slot");
+            None
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(model::sync::Mutex<T>);
+
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T>(Option<model::sync::MutexGuard<'a, T>>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(model::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.lock() {
+                Ok(guard) => MutexGuard(Some(guard)),
+                Err(poisoned) => MutexGuard(Some(poisoned.into_inner())),
+            }
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            self.0.as_ref().expect("absent only inside a wait")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.0.as_mut().expect("absent only inside a wait")
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(model::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(model::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+            let inner = guard.0.take().expect("absent only inside a wait");
+            guard.0 = Some(match self.0.wait(inner) {
+                Ok(inner) => inner,
+                Err(poisoned) => poisoned.into_inner(),
+            });
+        }
+
+        /// Time does not pass in a model: deadlines there come from a hand-moved clock, which rings.
+        pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _timeout: Duration) {
+            self.wait(guard);
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}

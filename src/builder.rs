@@ -266,7 +266,7 @@ fn core<M: Manager>(
         rack: Arc::new(Rack::new(number, limits)),
         fresh: match settings.validation {
             Validation::Always => 0,
-            Validation::IfIdleFor(limit) => crate::clock::ticks(limit),
+            Validation::IfIdleFor(limit) => crate::clock::whole_ticks(limit),
             Validation::Never => u32::MAX,
         },
         barrier,
@@ -277,6 +277,7 @@ fn core<M: Manager>(
             idle_timeout: settings.idle_timeout,
         },
         timed: settings.use_times || handler.is_some(),
+        observed: hooks.on_return.is_some() || handler.is_some(),
         generation: AtomicU32::new(0),
         handler,
         seed: match clock {

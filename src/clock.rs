@@ -52,6 +52,12 @@ pub(crate) fn ticks(duration: Duration) -> u32 {
     u32::try_from((nanos(duration) >> TICK_SHIFT).saturating_add(1)).unwrap_or(u32::MAX)
 }
 
+/// A duration in ticks, rounded down, less than `u32::MAX`: two moments whose ticks differ by less are not further
+/// apart than the duration.
+pub(crate) fn whole_ticks(duration: Duration) -> u32 {
+    u32::try_from(nanos(duration) >> TICK_SHIFT).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}
+
 /// A number of ticks as a duration.
 pub(crate) fn tick_span(ticks: u32) -> Duration {
     Duration::from_nanos(u64::from(ticks) << TICK_SHIFT)

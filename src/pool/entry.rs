@@ -67,7 +67,6 @@ const JUST_NOW: Duration = Duration::from_millis(100);
 
 impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
     /// The only place where age, use count, generation, idle time and the need of a check are judged.
-    #[inline]
     pub(crate) fn verdict(&self, now: Moment, generation: u32, rules: &Rules, occasion: Occasion) -> Verdict {
         if self.generation != generation {
             return Verdict::Retire(CloseReason::Refresh);
@@ -101,6 +100,13 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                 if proven { Verdict::Keep } else { Verdict::Validate }
             }
         }
+    }
+
+    /// A shortcut for the fast paths: where it says yes, the verdict would be `Keep`, apart from the need of a check,
+    /// which the slot's word has answered by then.
+    #[inline]
+    pub(crate) fn in_its_prime(&self, now: Moment, generation: u32, max_uses: u64) -> bool {
+        self.generation == generation && now < self.dies && self.uses < max_uses
     }
 
     /// The planned death leaves time to open a replacement first; a borrower who comes within that time is served.

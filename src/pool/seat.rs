@@ -12,32 +12,35 @@ use crate::pool::entry::Entry;
 use crate::pool::rack::Rack;
 use crate::pool::shelf::{Mark, Put};
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-
-struct Seat {
-    rack: u64,
-    slot: u32,
-    handle: Option<Arc<dyn Any + Send + Sync>>,
-}
 
 /// Enough for a program that uses a reader and a writer pool by turns, or two of those.
 const SEATS: usize = 4;
 
+/// A rack by its number, whatever it holds.
+type Handle = Option<(u64, Arc<dyn Any + Send + Sync>)>;
+
 thread_local! {
-    static SEATED: RefCell<[Seat; SEATS]> =
-        const { RefCell::new([const { Seat { rack: 0, slot: 0, handle: None } }; SEATS]) };
+    /// The rack's number above the slot's. Apart from the handles, because without a destructor it is one load.
+    static SLOTS: [Cell<u64>; SEATS] = const { [const { Cell::new(0) }; SEATS] };
+    static HANDLES: RefCell<[Handle; SEATS]> = const { RefCell::new([const { None }; SEATS]) };
 }
 
 /// The slot of this rack that the thread used last.
 #[inline]
 pub(crate) fn hint(rack: u64) -> u32 {
-    SEATED
-        .try_with(|seats| match seats.borrow().get(rack as usize % SEATS) {
-            Some(seat) if seat.rack == rack => seat.slot,
-            _ => 0,
-        })
-        .unwrap_or(0)
+    let last = SLOTS.with(|slots| slots.get(rack as usize % SEATS).map_or(0, Cell::get));
+    if last >> 32 == rack & u64::from(u32::MAX) { last as u32 } else { 0 }
+}
+
+#[inline]
+fn remember(rack: u64, slot: u32) {
+    SLOTS.with(|slots| {
+        if let Some(seat) = slots.get(rack as usize % SEATS) {
+            seat.set(rack << 32 | u64::from(slot));
+        }
+    });
 }
 
 /// What is left to do after a connection has been put home: [`Rack::settle`], with the rack to do it on.
@@ -50,30 +53,30 @@ where
     C: Send + 'static,
     H: Send + 'static,
 {
-    let (rack, slot) = (entry.permit.rack().id, entry.permit.slot());
+    let (number, slot) = (entry.permit.rack().id, entry.permit.slot());
+    remember(number, slot);
     let mut homeless = Some(entry);
-    let known = SEATED.try_with(|seats| {
-        let mut seats = seats.borrow_mut();
-        let seat = seats.get_mut(rack as usize % SEATS)?;
+    let known = HANDLES.try_with(|handles| {
+        let mut handles = handles.borrow_mut();
+        let handle = handles.get_mut(number as usize % SEATS)?;
         let entry = homeless.take()?;
-        if seat.rack != rack || seat.handle.is_none() {
-            let handle: Arc<dyn Any + Send + Sync> = Arc::clone(entry.permit.rack()) as _;
-            *seat = Seat { rack, slot, handle: Some(handle) };
-        }
-        seat.slot = slot;
-        let handle = seat.handle.as_ref()?;
-        let Some(rack) = handle.downcast_ref::<Rack<Entry<C, H>>>() else {
-            homeless = Some(entry);
-            return None;
+        let rack = match handle {
+            Some((known, rack)) if *known == number => rack,
+            _ => {
+                let rack: Arc<dyn Any + Send + Sync> = Arc::clone(entry.permit.rack()) as _;
+                &mut handle.insert((number, rack)).1
+            }
         };
-        match rack.shelf.put(slot, entry, mark) {
+        // Racks of the same number are the same rack, so it is of this type.
+        match rack.downcast_ref::<Rack<Entry<C, H>>>()?.shelf.put(slot, entry, mark) {
             Put::Done => None,
-            other => Some((other, Arc::clone(handle))),
+            other => Some((other, Arc::clone(rack))),
         }
     });
     match known {
-        Ok(Some((put, handle))) => handle.downcast().ok().map(|rack| (put, rack)),
-        _ => homeless.and_then(|entry| put_home_unseated(entry, slot, mark)),
+        Ok(Some((put, rack))) => rack.downcast().ok().map(|rack| (put, rack)),
+        Ok(None) => None,
+        Err(_) => homeless.and_then(|entry| put_home_unseated(entry, slot, mark)),
     }
 }
 

@@ -223,10 +223,10 @@ impl<M: ManageConnection> Builder<M> {
     ///
     /// If `min_idle` is greater than `max_size`, as r2d2 does.
     pub fn build(self, manager: M) -> Result<Pool<M>, Error> {
-        let nothing_to_wait_for = self.config.min_idle == Some(0);
-        let native = self.native(manager);
-        let built = if nothing_to_wait_for { native.build_lazy() } else { native.build() };
-        built.map(Pool).map_err(Error)
+        if self.config.min_idle == Some(0) {
+            return self.native(manager).build_lazy().map(Pool).map_err(Error);
+        }
+        self.native(manager).build().map(Pool).map_err(Error)
     }
 
     /// Opens the pool without waiting for any connection. Those that `min_idle` asks for are opened meanwhile.
@@ -236,7 +236,11 @@ impl<M: ManageConnection> Builder<M> {
     /// If `min_idle` is greater than `max_size`, as r2d2 does, or `max_size` beyond a million.
     pub fn build_unchecked(self, manager: M) -> Pool<M> {
         match self.native(manager).build_lazy() {
-            Ok(pool) => Pool(pool),
+            Ok(pool) => {
+                // Its first upkeep is to begin with the idle minimum.
+                pool.maintain();
+                Pool(pool)
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{Core, Item, retire, retire_all};
 use crate::clock::Clock;
-use crate::error::Cause;
 use crate::event::{self, CloseReason};
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
@@ -42,63 +41,62 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
     let now = core.clock.coarse();
     if core.timed || item.labelled {
         core.note_return(item);
+        item.labelled = false;
     }
     item.used = now;
     // Asked even when the answer is known, because some managers keep accounts in it, and on this thread, because
     // diesel's asks whether the thread is panicking.
-    let broken = match core.guarded("has_broken", || core.manager.has_broken(&mut item.connection)) {
-        Ok(broken) => broken || item.broken,
+    match core.guarded("has_broken", || core.manager.has_broken(&mut item.connection)) {
+        Ok(false) if !item.broken => {}
+        Ok(_) => return Some(CloseReason::Broken),
         Err(_) => return Some(CloseReason::Panicked),
-    };
-    if broken {
-        return Some(CloseReason::Broken);
     }
     // Nobody knows how far the borrower got: an open transaction passes every check.
     if std::thread::panicking() {
         return Some(CloseReason::Panicked);
     }
-    if let Some(reason) = core.clean(item.id, &mut item.connection) {
+    match core.guarded("reset", || core.manager.reset(&mut item.connection)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Some(core.unclean(item.id, &error)),
+        Err(_) => return Some(CloseReason::Panicked),
+    }
+    if core.observed
+        && let Some(reason) = core.finish_reset(item.id, &mut item.connection)
+    {
         return Some(reason);
     }
-    match item.verdict(now, core.generation.load(Ordering::Relaxed), &core.rules, Occasion::Checkin) {
+    let generation = core.generation.load(Ordering::Relaxed);
+    if item.in_its_prime(now, generation, core.rules.max_uses) {
+        return None;
+    }
+    match item.verdict(now, generation, &core.rules, Occasion::Checkin) {
         Verdict::Retire(reason) => Some(reason),
         Verdict::Keep | Verdict::Validate => None,
     }
 }
 
 impl<M: Manager> Core<M> {
-    #[inline]
-    fn clean(&self, id: u64, connection: &mut M::Connection) -> Option<CloseReason> {
-        let cleaned = self.guarded("reset", || self.manager.reset(connection));
-        let mut error: Option<Cause> = match cleaned {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Arc::new(error)),
-            Err(_) => return Some(CloseReason::Panicked),
-        };
-        if let Some(hook) = &self.hooks.on_return
-            && error.is_none()
-        {
+    /// After the manager's reset: the user's hook, and word to the event handler.
+    #[cold]
+    fn finish_reset(&self, id: u64, connection: &mut M::Connection) -> Option<CloseReason> {
+        if let Some(hook) = &self.hooks.on_return {
             match self.guarded("on_return", || hook(connection)) {
                 Ok(Ok(())) => {}
-                Ok(Err(refusal)) => error = Some(refusal),
+                Ok(Err(refusal)) => return Some(self.unclean(id, &*refusal)),
                 Err(_) => return Some(CloseReason::Panicked),
             }
         }
-        if self.handler.is_some() || error.is_some() {
-            self.note_reset(id, error.as_ref());
-        }
-        error.map(|_| CloseReason::ResetFailed)
+        self.emit(|handler, pool| handler.reset(pool, &event::Reset { connection: id, error: None }));
+        None
     }
 
     #[cold]
-    fn note_reset(&self, id: u64, error: Option<&Cause>) {
-        if let Some(error) = error {
-            log::debug!("pool {:?}: connection {id} could not be cleaned: {error}", self.name);
-        }
+    fn unclean(&self, id: u64, error: &(dyn std::error::Error + 'static)) -> CloseReason {
+        log::debug!("pool {:?}: connection {id} could not be cleaned: {error}", self.name);
         self.emit(|handler, pool| {
-            let error = error.map(|error| &**error as &(dyn std::error::Error + 'static));
-            handler.reset(pool, &event::Reset { connection: id, error });
+            handler.reset(pool, &event::Reset { connection: id, error: Some(error) });
         });
+        CloseReason::ResetFailed
     }
 
     #[cold]

@@ -40,16 +40,11 @@ impl<M: Manager> Core<M> {
         let now = self.clock.coarse();
         let mut item = rack.shelf.take(seat::hint(rack.id), now.tick(), self.fresh)?.entry;
         let generation = self.generation.load(Ordering::Relaxed);
-        match item.verdict(now, generation, &self.rules, Occasion::Checkout) {
-            Verdict::Keep => {
-                self.lend(&mut item, now, Duration::ZERO, place);
-                Some(item)
-            }
-            verdict => {
-                self.unfit(item, verdict);
-                None
-            }
+        if !item.in_its_prime(now, generation, self.rules.max_uses) {
+            item = self.judge(item, now, Occasion::Checkout)?;
         }
+        self.lend(&mut item, now, Duration::ZERO, place);
+        Some(item)
     }
 
     /// Writes down who has it.
@@ -124,6 +119,7 @@ impl<M: Manager> Core<M> {
     }
 
     /// Whether a connection may be lent. If not, it is dealt with.
+    #[cold]
     fn judge(self: &Arc<Self>, item: Box<Item<M>>, now: Moment, occasion: Occasion) -> Option<Box<Item<M>>> {
         let generation = self.generation.load(Ordering::Relaxed);
         match item.verdict(now, generation, &self.rules, occasion) {

@@ -66,6 +66,8 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) rules: Rules,
     /// Exact use times are measured.
     pub(crate) timed: bool,
+    /// Somebody looks on when connections come back: a hook or an event handler.
+    pub(crate) observed: bool,
     pub(crate) generation: AtomicU32,
     pub(crate) handler: Option<Box<dyn EventHandler>>,
     pub(crate) manager: M,

@@ -88,8 +88,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How old a connection may get. It is retired up to a tenth earlier, by chance, and earlier still (never below
-    /// half) where that keeps more than a fifth of the pool from going in the same second. Judged on return and while
+    /// How old a connection may get. It is retired up to a tenth earlier, by chance, and earlier still (but not
+    /// below 45 %) where that keeps more than a fifth of the pool from going in the same second. Judged on return and while
     /// idle; never while it is borrowed. Default 30 min, as in r2d2 and HikariCP.
     pub fn max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.settings.max_lifetime = lifetime;

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -79,14 +79,30 @@ impl fmt::Debug for Lease {
 pub(crate) const THREAD_BITS: u32 = 30;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
-static NAMES: LazyLock<Mutex<HashMap<u32, String>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
-/// Forgets the name when the thread ends.
+#[derive(Default)]
+struct Names {
+    of: HashMap<u32, String>,
+    /// Threads that have ended, oldest first: who leaks a guard often ends soon afterwards.
+    ended: VecDeque<u32>,
+}
+
+/// So many ended threads are remembered.
+const REMEMBERED: usize = 1000;
+
+/// Tells the book of names when the thread ends.
 struct Enrolled(u32);
 
 impl Drop for Enrolled {
     fn drop(&mut self) {
-        NAMES.lock().remove(&self.0);
+        let mut names = NAMES.lock();
+        names.ended.push_back(self.0);
+        if names.ended.len() > REMEMBERED
+            && let Some(oldest) = names.ended.pop_front()
+        {
+            names.of.remove(&oldest);
+        }
     }
 }
 
@@ -109,7 +125,7 @@ fn enrol() -> u32 {
     let number = (NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << THREAD_BITS) - 1)).max(1);
     NUMBER.set(number);
     let name = std::thread::current().name().map_or_else(|| format!("thread {number}"), str::to_owned);
-    NAMES.lock().insert(number, name);
+    NAMES.lock().of.insert(number, name);
     // During the destruction of the thread's locals the name simply stays.
     let _unless_ending = ENROLLED.try_with(|enrolled| enrolled.set(Some(Enrolled(number))));
     number
@@ -117,5 +133,5 @@ fn enrol() -> u32 {
 
 /// What a thread is called.
 pub(crate) fn thread_name(number: u32) -> String {
-    NAMES.lock().get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)"))
+    NAMES.lock().of.get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)"))
 }

@@ -27,6 +27,8 @@ pub(crate) struct Entry<C: Send + 'static, H: Send + 'static> {
     pub(crate) checked: Moment,
     pub(crate) uses: u64,
     pub(crate) generation: u32,
+    /// It has not been lent since it was opened or checked.
+    pub(crate) vouched: bool,
     pub(crate) broken: bool,
     pub(crate) labelled: bool,
     pub(crate) extensions: OnceLock<Box<Extensions>>,
@@ -62,7 +64,8 @@ pub(crate) enum Verdict {
     Retire(CloseReason),
 }
 
-/// A check that is this young counts as "now" for the waiter whom it was made for: time to wake up.
+/// With [`Validation::Always`], a check that is this young counts for whoever comes first after it: the waiter whom
+/// it was made for needs time to wake up.
 const JUST_NOW: Duration = Duration::from_millis(100);
 
 impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
@@ -91,11 +94,7 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                 let proven = match rules.validation {
                     Validation::Never => true,
                     Validation::IfIdleFor(limit) => now.since(self.used.max(self.checked)) < limit,
-                    Validation::Always => {
-                        occasion == Occasion::HandOver
-                            && self.checked >= self.used
-                            && now.since(self.checked) < JUST_NOW
-                    }
+                    Validation::Always => self.vouched && now.since(self.checked) < JUST_NOW,
                 };
                 if proven { Verdict::Keep } else { Verdict::Validate }
             }

@@ -285,7 +285,7 @@ impl<M: Manager> Pool<M> {
         let done = core.rack.watch(
             |numbers| {
                 hopeless = numbers.outage.as_ref().filter(|outage| outage.permanent).map(|o| Arc::clone(&o.cause));
-                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.taken - numbers.opening >= wanted
+                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.taken.saturating_sub(numbers.opening) >= wanted
             },
             || self.left_until(deadline),
         );

@@ -349,16 +349,17 @@ impl<E: Send + 'static> Rack<E> {
                 || book.demand() + 1 > self.shelf.idle() + book.opening + book.checking)
     }
 
-    /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it.
-    pub(crate) fn opened(&self, permit: &mut Permit<E>, pays_debt: bool) -> Option<Outage> {
+    /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
+    /// counts as one that is about to come free until [`Pending`] is dropped, which is to be when it lies on the
+    /// shelf: who looks in between must not open another one.
+    pub(crate) fn opened(self: &Arc<Self>, permit: &mut Permit<E>, pays_debt: bool) -> (Option<Outage>, Pending<E>) {
         let mut book = self.book.lock();
         debug_assert!(permit.opening, "opened twice");
         permit.opening = false;
-        book.opening -= 1;
         book.owed = book.owed.saturating_sub(u32::from(pays_debt));
         let outage = book.outage.take();
         self.leave(book, Vec::new());
-        outage
+        (outage, Pending { rack: Arc::clone(self), what: What::Opening })
     }
 
     /// Says that connecting has failed.
@@ -407,9 +408,9 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// A check begins: its connection counts as one that is about to come free.
-    pub(crate) fn check_begins(self: &Arc<Self>) -> Checking<E> {
+    pub(crate) fn check_begins(self: &Arc<Self>) -> Pending<E> {
         self.book.lock().checking += 1;
-        Checking(Arc::clone(self))
+        Pending { rack: Arc::clone(self), what: What::Checking }
     }
 
     /// Fewer checks are under way than callers wait: one more idle connection may be checked for them.
@@ -637,15 +638,28 @@ impl<E: Send + 'static> Drop for Permit<E> {
     }
 }
 
-/// A check that is under way.
+/// A connection that is about to come free: just opened, or being checked.
 #[derive(Debug)]
-pub(crate) struct Checking<E: Send + 'static>(Arc<Rack<E>>);
+pub(crate) struct Pending<E: Send + 'static> {
+    rack: Arc<Rack<E>>,
+    what: What,
+}
 
-impl<E: Send + 'static> Drop for Checking<E> {
+#[derive(Debug)]
+enum What {
+    Opening,
+    Checking,
+}
+
+impl<E: Send + 'static> Drop for Pending<E> {
     fn drop(&mut self) {
-        let mut book = self.0.book.lock();
-        book.checking -= 1;
-        let rung = self.0.pass_on(&mut book);
-        self.0.leave(book, rung);
+        let mut book = self.rack.book.lock();
+        match self.what {
+            What::Opening => book.opening -= 1,
+            What::Checking => book.checking -= 1,
+        }
+        // Those who counted on it, and did not get it, may have to open one after all.
+        let rung = self.rack.pass_on(&mut book);
+        self.rack.leave(book, rung);
     }
 }

@@ -51,6 +51,7 @@ impl<M: Manager> Core<M> {
     #[inline]
     fn lend(&self, item: &mut Item<M>, now: Moment, waited: Duration, place: Place) {
         item.uses += 1;
+        item.vouched = false;
         item.used = now;
         if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
             slot.lend(Mark::lent(thread_number(), now.tick()), place);
@@ -300,6 +301,7 @@ impl<M: Manager> Core<M> {
             match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
                 Ok(Ok(())) => {
                     item.checked = self.clock.now();
+                    item.vouched = true;
                     return Some(item);
                 }
                 Ok(Err(error)) => Arc::new(error),

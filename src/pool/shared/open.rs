@@ -52,7 +52,8 @@ impl<M: Manager> Core<M> {
         match self.attempt() {
             Ok(connection) => {
                 let mut item = self.enter_new(connection, permit, generation, begun);
-                if let Some(outage) = self.rack.opened(&mut item.permit, !successor) {
+                let (outage, pending) = self.rack.opened(&mut item.permit, !successor);
+                if let Some(outage) = outage {
                     log::info!("pool {:?}: connected again after {} failed attempts", self.name, outage.failures);
                     self.emit_state(State::Up);
                 }
@@ -65,6 +66,7 @@ impl<M: Manager> Core<M> {
                 } else {
                     retire(item, CloseReason::Refresh);
                 }
+                drop(pending);
                 self.alarm.at(self.clock.now());
             }
             Err((cause, fault)) => {
@@ -125,6 +127,7 @@ impl<M: Manager> Core<M> {
             checked: born,
             uses: 0,
             generation,
+            vouched: true,
             broken: false,
             labelled: false,
             extensions: OnceLock::new(),

@@ -52,7 +52,7 @@ impl<M: Manager> Core<M> {
         self.counters.fill(&mut stats);
         let numbers = self.rack.numbers();
         stats.max_size = numbers.max_size;
-        stats.size = numbers.taken + numbers.overdue - numbers.opening;
+        stats.size = (numbers.taken + numbers.overdue).saturating_sub(numbers.opening);
         stats.connecting = numbers.opening;
         stats.checking = numbers.checking;
         stats.waiting = numbers.waiting;

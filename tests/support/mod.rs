@@ -1,0 +1,206 @@
+//! A manager that does what a test tells it, and keeps accounts of it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+use millpond::{Fault, Manager, Pool};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+/// Something that threads wait at until it is opened.
+#[derive(Default)]
+pub struct Gate {
+    open: Mutex<bool>,
+    changed: Condvar,
+    pub waiting: AtomicU32,
+}
+
+impl Gate {
+    pub fn pass(&self) {
+        self.waiting.fetch_add(1, SeqCst);
+        let guard = self.open.lock().expect("no panic under this lock");
+        drop(self.changed.wait_while(guard, |open| !*open).expect("no panic under this lock"));
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
+    pub fn open(&self) {
+        *self.open.lock().expect("no panic under this lock") = true;
+        self.changed.notify_all();
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused(pub u32);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused (attempt {})", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What the manager is to do, and what it has done.
+#[derive(Default)]
+pub struct Lab {
+    pub attempts: AtomicU32,
+    pub live: AtomicU32,
+    pub most_live: AtomicU32,
+    pub dropped: AtomicU32,
+    pub checks: AtomicU32,
+    pub resets: AtomicU32,
+    pub refuse: AtomicBool,
+    pub permanent: AtomicBool,
+    pub invalid: AtomicBool,
+    pub broken: AtomicBool,
+    pub unclean: AtomicBool,
+    /// The callback that panics.
+    pub panics: Mutex<Option<&'static str>>,
+    pub connect_gate: Mutex<Option<Arc<Gate>>>,
+    pub check_gate: Mutex<Option<Arc<Gate>>>,
+    pub drop_gate: Mutex<Option<Arc<Gate>>>,
+}
+
+impl Lab {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub fn set_panics(&self, callback: Option<&'static str>) {
+        *self.panics.lock().expect("no panic under this lock") = callback;
+    }
+
+    fn maybe_panic(&self, callback: &'static str) {
+        let panics = *self.panics.lock().expect("no panic under this lock");
+        if panics == Some(callback) {
+            // Not `panic!`, whose message on the terminal would drown everything else ten thousand times over.
+            std::panic::resume_unwind(Box::new(format!("scripted panic in {callback}")));
+        }
+    }
+
+    pub fn gate(slot: &Mutex<Option<Arc<Gate>>>) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        *slot.lock().expect("no panic under this lock") = Some(Arc::clone(&gate));
+        gate
+    }
+
+    fn pass(slot: &Mutex<Option<Arc<Gate>>>) {
+        let gate = slot.lock().expect("no panic under this lock").clone();
+        if let Some(gate) = gate {
+            gate.pass();
+        }
+    }
+
+    pub fn manager(self: &Arc<Self>) -> Scripted {
+        Scripted(Arc::clone(self))
+    }
+}
+
+pub struct Scripted(pub Arc<Lab>);
+
+pub struct Conn {
+    pub number: u32,
+    lab: Arc<Lab>,
+    /// Set while somebody uses it: two users at once would be the worst defect of all.
+    pub used: AtomicBool,
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({})", self.number)
+    }
+}
+
+impl Conn {
+    /// Uses the connection and asserts that nobody else does.
+    pub fn exclusively<R>(&self, f: impl FnOnce() -> R) -> R {
+        assert!(!self.used.swap(true, SeqCst), "two borrowers of one connection");
+        let result = f();
+        assert!(self.used.swap(false, SeqCst), "two borrowers of one connection");
+        result
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        Lab::pass(&self.lab.drop_gate);
+        self.lab.live.fetch_sub(1, SeqCst);
+        self.lab.dropped.fetch_add(1, SeqCst);
+        self.lab.maybe_panic("drop");
+    }
+}
+
+impl Manager for Scripted {
+    type Connection = Conn;
+    type Error = Refused;
+
+    fn connect(&self) -> Result<Conn, Refused> {
+        let number = self.0.attempts.fetch_add(1, SeqCst) + 1;
+        Lab::pass(&self.0.connect_gate);
+        self.0.maybe_panic("connect");
+        if self.0.refuse.load(SeqCst) {
+            return Err(Refused(number));
+        }
+        let live = self.0.live.fetch_add(1, SeqCst) + 1;
+        self.0.most_live.fetch_max(live, SeqCst);
+        Ok(Conn { number, lab: Arc::clone(&self.0), used: AtomicBool::new(false) })
+    }
+
+    fn is_valid(&self, _: &mut Conn) -> Result<(), Refused> {
+        let number = self.0.checks.fetch_add(1, SeqCst) + 1;
+        Lab::pass(&self.0.check_gate);
+        self.0.maybe_panic("is_valid");
+        if self.0.invalid.load(SeqCst) { Err(Refused(number)) } else { Ok(()) }
+    }
+
+    fn has_broken(&self, _: &mut Conn) -> bool {
+        self.0.maybe_panic("has_broken");
+        self.0.broken.load(SeqCst)
+    }
+
+    fn reset(&self, _: &mut Conn) -> Result<(), Refused> {
+        let number = self.0.resets.fetch_add(1, SeqCst) + 1;
+        self.0.maybe_panic("reset");
+        if self.0.unclean.load(SeqCst) { Err(Refused(number)) } else { Ok(()) }
+    }
+
+    fn close(&self, connection: Conn) {
+        self.0.maybe_panic("close");
+        drop(connection);
+    }
+
+    fn classify(&self, _: &Refused) -> Fault {
+        self.0.maybe_panic("classify");
+        if self.0.permanent.load(SeqCst) { Fault::Permanent } else { Fault::Transient }
+    }
+}
+
+/// Long enough that only a defect reaches it, on any machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Looks again and again until something is so; for what happens on another thread and gives no signal.
+pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..60_000 {
+        if so() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("never so: {what}");
+}
+
+/// What must hold after every fault: the pool lends its maximum again, to one borrower each, and its books balance.
+pub fn assert_healthy<M: Manager>(pool: &Pool<M>) {
+    let max = pool.stats().max_size as usize;
+    let all: Vec<_> = (0..max)
+        .map(|n| pool.get_timeout(LONG).unwrap_or_else(|error| panic!("{n} of {max} lent: {error}")))
+        .collect();
+    assert!(pool.try_get().is_none(), "more than max_size lent");
+    assert_eq!(pool.stats().in_use as usize, max);
+    drop(all);
+    eventually("opened - closed = size", || {
+        let stats = pool.stats();
+        stats.connecting == 0 && stats.opened - stats.closed == u64::from(stats.size) && stats.size <= stats.max_size
+    });
+}

@@ -102,8 +102,7 @@ fn several_are_lent_together_or_not_at_all() {
 #[test]
 fn callers_that_want_several_never_block_each_other_for_good() {
     let lab = Lab::new();
-    let pool =
-        Pool::builder(lab.manager()).max_size(4).connection_timeout(LONG).build().expect("it connects");
+    let pool = Pool::builder(lab.manager()).max_size(4).connection_timeout(LONG).build().expect("it connects");
     thread::scope(|scope| {
         for want in [2, 3, 4, 3, 2, 1] {
             let pool = &pool;

@@ -22,7 +22,11 @@ fn a_panic_in_a_callback_costs_no_place_and_kills_no_thread() {
         let pool = Pool::builder(lab.manager())
             .max_size(3)
             .validation(Validation::Always)
-            .retry(millpond::RetryPolicy::default().initial_delay(Duration::from_nanos(1)).max_delay(Duration::from_nanos(1)))
+            .retry(
+                millpond::RetryPolicy::default()
+                    .initial_delay(Duration::from_nanos(1))
+                    .max_delay(Duration::from_nanos(1)),
+            )
             .build()
             .expect("it connects");
         lab.set_panics(Some(callback));
@@ -80,7 +84,9 @@ fn a_panic_in_a_hook_or_an_event_handler_costs_no_place_either() {
             }
             Ok::<_, Refused>(())
         })
-        .on_return(|conn| if conn.number % 3 == 0 { resume_unwind(Box::new("on_return")) } else { Ok::<_, Refused>(()) })
+        .on_return(
+            |conn| if conn.number % 3 == 0 { resume_unwind(Box::new("on_return")) } else { Ok::<_, Refused>(()) },
+        )
         .on_close(|_| resume_unwind(Box::new("on_close")))
         .build()
         .expect("it connects");
@@ -157,8 +163,7 @@ fn a_fresh_connection_is_lent_at_once_while_others_are_being_checked() {
         // One of the waiters is served by it; its check goes on for whoever comes next.
         eventually("the fresh one is lent", || pool.stats().idle == 0 && pool.stats().waiting == 3);
         gate.open();
-        let numbers: Vec<_> =
-            waiters.into_iter().map(|w| w.join().expect("no panic").expect("lent").number).collect();
+        let numbers: Vec<_> = waiters.into_iter().map(|w| w.join().expect("no panic").expect("lent").number).collect();
         assert!(numbers.contains(&number));
     });
     *lab.check_gate.lock().expect("no panic") = None;
@@ -168,8 +173,7 @@ fn a_fresh_connection_is_lent_at_once_while_others_are_being_checked() {
 #[test]
 fn failing_checks_end_in_their_own_error_and_are_replaced() {
     let lab = Lab::new();
-    let pool =
-        Pool::builder(lab.manager()).max_size(2).validation(Validation::Always).build().expect("it connects");
+    let pool = Pool::builder(lab.manager()).max_size(2).validation(Validation::Always).build().expect("it connects");
     drop(pool.get_many(2).expect("opened"));
     thread::sleep(Duration::from_millis(110));
     lab.invalid.store(true, SeqCst);

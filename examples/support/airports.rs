@@ -38,35 +38,15 @@ impl Atlas {
         for line in AIRPORTS.lines().skip(1) {
             let [code, name, city, state, latitude, longitude] = fields(line)?;
             let (latitude, longitude) = (latitude.parse()?, longitude.parse()?);
-            airports.push(Airport {
-                code,
-                name,
-                city,
-                state,
-                latitude,
-                longitude,
-            });
+            airports.push(Airport { code, name, city, state, latitude, longitude });
         }
-        let by_code: HashMap<_, _> = airports
-            .iter()
-            .enumerate()
-            .map(|(at, airport)| (&airport.code, at))
-            .collect();
-        let find = |code| {
-            by_code
-                .get(&code)
-                .copied()
-                .ok_or_else(|| format!("no airport {code}"))
-        };
+        let by_code: HashMap<_, _> = airports.iter().enumerate().map(|(at, airport)| (&airport.code, at)).collect();
+        let find = |code| by_code.get(&code).copied().ok_or_else(|| format!("no airport {code}"));
         let (mut routes, mut flights_so_far) = (Vec::new(), 0);
         for line in ROUTES.lines().skip(1) {
             let [origin, destination, flights] = fields(line)?;
             flights_so_far += flights.parse::<u64>()?;
-            routes.push(Route {
-                origin: find(origin)?,
-                destination: find(destination)?,
-                flights_so_far,
-            });
+            routes.push(Route { origin: find(origin)?, destination: find(destination)?, flights_so_far });
         }
         Ok(Self { airports, routes })
     }
@@ -74,26 +54,15 @@ impl Atlas {
     /// Any airport, each as likely as another.
     pub(crate) fn airport(&self, dice: &mut Dice) -> &Airport {
         let at = dice.below(self.airports.len() as u64) as usize;
-        self.airports
-            .get(at)
-            .expect("the dice stay below the length")
+        self.airports.get(at).expect("the dice stay below the length")
     }
 
     /// Origin and destination of a flight, each route as likely as it was flown in 2008.
     pub(crate) fn flight(&self, dice: &mut Dice) -> (&Airport, &Airport) {
         let drawn = dice.below(self.flights());
-        let at = self
-            .routes
-            .partition_point(|route| route.flights_so_far <= drawn);
-        let route = self
-            .routes
-            .get(at)
-            .expect("the dice stay below the last route's sum");
-        let airport = |at| {
-            self.airports
-                .get(at)
-                .expect("routes were made from indices into the airports")
-        };
+        let at = self.routes.partition_point(|route| route.flights_so_far <= drawn);
+        let route = self.routes.get(at).expect("the dice stay below the last route's sum");
+        let airport = |at| self.airports.get(at).expect("routes were made from indices into the airports");
         (airport(route.origin), airport(route.destination))
     }
 
@@ -106,11 +75,7 @@ impl Atlas {
     pub(crate) fn share_of_departures(&self, airport: &Airport) -> f64 {
         let (mut flights, mut before) = (0, 0);
         for route in &self.routes {
-            if self
-                .airports
-                .get(route.origin)
-                .is_some_and(|origin| origin.code == airport.code)
-            {
+            if self.airports.get(route.origin).is_some_and(|origin| origin.code == airport.code) {
                 flights += route.flights_so_far - before;
             }
             before = route.flights_so_far;
@@ -167,9 +132,7 @@ fn fields<const N: usize>(line: &str) -> Result<[String; N], Failure> {
         }
     }
     fields.push(field);
-    fields
-        .try_into()
-        .map_err(|_| format!("not {N} fields: {line}").into())
+    fields.try_into().map_err(|_| format!("not {N} fields: {line}").into())
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): seeded, so that every entrant gets the same work on every machine.

@@ -40,13 +40,7 @@ pub(crate) struct Tally {
 
 impl<'a> Entrant<'a> {
     pub(crate) fn new(name: &'static str, lend: Lend<'a>, keeper: &'a Connection) -> Self {
-        Self {
-            name,
-            lend,
-            keeper,
-            tally: Tally::default(),
-            elapsed: Duration::ZERO,
-        }
+        Self { name, lend, keeper, tally: Tally::default(), elapsed: Duration::ZERO }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -61,39 +55,27 @@ impl<'a> Entrant<'a> {
         let lend = self.lend;
         let start = Instant::now();
         let tallies: Vec<_> = thread::scope(|scope| {
-            let start_one =
-                |worker| scope.spawn(move || Tally::of(lend, round * THREADS + worker, atlas, bar));
+            let start_one = |worker| scope.spawn(move || Tally::of(lend, round * THREADS + worker, atlas, bar));
             let workers: Vec<_> = (0..THREADS).map(start_one).collect();
-            workers
-                .into_iter()
-                .map(thread::ScopedJoinHandle::join)
-                .collect()
+            workers.into_iter().map(thread::ScopedJoinHandle::join).collect()
         });
         self.elapsed += start.elapsed();
         for tally in tallies {
-            self.tally
-                .add(tally.map_err(|_| format!("{}: a worker panicked", self.name))?);
+            self.tally.add(tally.map_err(|_| format!("{}: a worker panicked", self.name))?);
         }
         Ok(())
     }
 
     /// Whether the database holds what was written: no more, no less.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        let rows: i64 = self
-            .keeper
-            .query_row("SELECT count(*) FROM flight", [], |row| row.get(0))?;
-        let departures: i64 =
-            self.keeper
-                .query_row("SELECT sum(departures) FROM airport", [], |row| row.get(0))?;
+        let rows: i64 = self.keeper.query_row("SELECT count(*) FROM flight", [], |row| row.get(0))?;
+        let departures: i64 = self.keeper.query_row("SELECT sum(departures) FROM airport", [], |row| row.get(0))?;
         let (name, asked) = (self.name, self.tally.writes as i64);
         if let Some(error) = &self.tally.first_error {
             return Err(format!("{name}: {} errors, the first: {error}", self.tally.errors).into());
         }
         if (rows, departures) != (asked, asked) {
-            return Err(format!(
-                "{name}: {asked} flights asked, {rows} written, {departures} counted"
-            )
-            .into());
+            return Err(format!("{name}: {asked} flights asked, {rows} written, {departures} counted").into());
         }
         Ok(())
     }
@@ -138,9 +120,7 @@ impl Tally {
 pub(crate) fn run(entrants: &mut [Entrant<'_>], atlas: &Atlas) -> Result<(), Failure> {
     // indicatif draws on standard error, and only when that is a terminal.
     let bar = ProgressBar::new(entrants.len() as u64 * ROUNDS * THREADS * OPERATIONS);
-    bar.set_style(ProgressStyle::with_template(
-        "{msg:>8} {wide_bar} {percent:>3} %, {eta} left",
-    )?);
+    bar.set_style(ProgressStyle::with_template("{msg:>8} {wide_bar} {percent:>3} %, {eta} left")?);
     for round in 0..ROUNDS {
         for entrant in &mut *entrants {
             bar.set_message(entrant.name);

@@ -8,10 +8,7 @@ use super::airports::{Airport, Atlas, Dice};
 pub(crate) enum Operation<'a> {
     LookUp(&'a Airport),
     Nearby(&'a Airport),
-    Fly {
-        origin: &'a Airport,
-        destination: &'a Airport,
-    },
+    Fly { origin: &'a Airport, destination: &'a Airport },
 }
 
 impl<'a> Operation<'a> {
@@ -23,10 +20,7 @@ impl<'a> Operation<'a> {
             80..98 => Self::Nearby(atlas.airport(dice)),
             _ => {
                 let (origin, destination) = atlas.flight(dice);
-                Self::Fly {
-                    origin,
-                    destination,
-                }
+                Self::Fly { origin, destination }
             }
         }
     }
@@ -39,36 +33,24 @@ impl<'a> Operation<'a> {
         match self {
             Self::LookUp(airport) => {
                 let name = name_of(conn, &airport.code)?;
-                expect(name == airport.name, || {
-                    format!("{} is called {name}", airport.code)
-                })
+                expect(name == airport.name, || format!("{} is called {name}", airport.code))
             }
             Self::Nearby(airport) => {
                 let found = nearby(conn, airport)?;
-                expect(found.contains(&airport.code), || {
-                    format!("{} is not near itself", airport.code)
-                })
+                expect(found.contains(&airport.code), || format!("{} is not near itself", airport.code))
             }
-            Self::Fly {
-                origin,
-                destination,
-            } => Ok(fly(conn, &origin.code, &destination.code)?),
+            Self::Fly { origin, destination } => Ok(fly(conn, &origin.code, &destination.code)?),
         }
     }
 }
 
 fn expect(right: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
-    if right {
-        Ok(())
-    } else {
-        Err(format!("wrong answer: {}", otherwise()).into())
-    }
+    if right { Ok(()) } else { Err(format!("wrong answer: {}", otherwise()).into()) }
 }
 
 fn name_of(conn: &Connection, code: &str) -> rusqlite::Result<String> {
     // Statements live as long as the connection, so a pool saves their preparation too.
-    conn.prepare_cached("SELECT name FROM airport WHERE code = ?1")?
-        .query_row([code], |row| row.get(0))
+    conn.prepare_cached("SELECT name FROM airport WHERE code = ?1")?.query_row([code], |row| row.get(0))
 }
 
 /// The five airports nearest to this one, itself included, within half a degree north and south, one east and west.
@@ -80,9 +62,7 @@ pub(crate) fn nearby(conn: &Connection, to: &Airport) -> rusqlite::Result<Vec<St
     )?;
     // A degree of longitude shrinks towards the poles.
     let shrunk = to.latitude.to_radians().cos().powi(2);
-    statement
-        .query_map((to.latitude, to.longitude, shrunk), |row| row.get(0))?
-        .collect()
+    statement.query_map((to.latitude, to.longitude, shrunk), |row| row.get(0))?.collect()
 }
 
 fn fly(conn: &mut Connection, origin: &str, destination: &str) -> rusqlite::Result<()> {
@@ -91,21 +71,14 @@ fn fly(conn: &mut Connection, origin: &str, destination: &str) -> rusqlite::Resu
     transaction
         .prepare_cached("INSERT INTO flight (origin, destination) VALUES (?1, ?2)")?
         .execute([origin, destination])?;
-    transaction
-        .prepare_cached("UPDATE airport SET departures = departures + 1 WHERE code = ?1")?
-        .execute([origin])?;
+    transaction.prepare_cached("UPDATE airport SET departures = departures + 1 WHERE code = ?1")?.execute([origin])?;
     transaction.commit()
 }
 
 /// One airport in words.
 pub(crate) fn describe(conn: &Connection, code: &str) -> rusqlite::Result<String> {
-    conn.query_row(
-        "SELECT name, city, state FROM airport WHERE code = ?1",
-        [code],
-        |row| {
-            let (name, city, state): (String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(format!("{name} ({city}, {state})"))
-        },
-    )
+    conn.query_row("SELECT name, city, state FROM airport WHERE code = ?1", [code], |row| {
+        let (name, city, state): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(format!("{name} ({city}, {state})"))
+    })
 }

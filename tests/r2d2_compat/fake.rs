@@ -2,9 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -117,26 +117,17 @@ impl Fake {
     }
 
     /// `f` sees the attempt's number, counted from 0.
-    pub(crate) fn connecting(
-        mut self,
-        f: impl Fn(usize) -> Result<(), Complaint> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn connecting(mut self, f: impl Fn(usize) -> Result<(), Complaint> + Send + Sync + 'static) -> Self {
         self.connect = Box::new(f);
         self
     }
 
-    pub(crate) fn checking(
-        mut self,
-        f: impl Fn(&mut Conn) -> Result<(), Complaint> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn checking(mut self, f: impl Fn(&mut Conn) -> Result<(), Complaint> + Send + Sync + 'static) -> Self {
         self.check = Box::new(f);
         self
     }
 
-    pub(crate) fn breaking(
-        mut self,
-        f: impl Fn(&mut Conn) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn breaking(mut self, f: impl Fn(&mut Conn) -> bool + Send + Sync + 'static) -> Self {
         self.broken = Box::new(f);
         self
     }
@@ -151,12 +142,7 @@ impl ManageConnection for Fake {
         (self.connect)(number)?;
         let live = self.seen.live.fetch_add(1, Ordering::SeqCst) + 1;
         self.seen.most.fetch_max(live, Ordering::SeqCst);
-        Ok(Conn {
-            number,
-            note: String::new(),
-            gone: self.gone.clone(),
-            live: Arc::clone(&self.seen.live),
-        })
+        Ok(Conn { number, note: String::new(), gone: self.gone.clone(), live: Arc::clone(&self.seen.live) })
     }
 
     fn is_valid(&self, conn: &mut Conn) -> Result<(), Complaint> {

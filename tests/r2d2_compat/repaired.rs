@@ -28,8 +28,7 @@ fn let_pass(time: Duration) {
 /// All of the pool's connections can be had at once, so no slot was lost.
 #[track_caller]
 fn lends_its_maximum(pool: &Pool<Fake>) {
-    let held: Vec<_> =
-        (0..pool.max_size()).map(|_| pool.get_timeout(PATIENCE).expect("a slot was lost")).collect();
+    let held: Vec<_> = (0..pool.max_size()).map(|_| pool.get_timeout(PATIENCE).expect("a slot was lost")).collect();
     drop(held);
 }
 
@@ -74,8 +73,7 @@ fn a_time_out_holds_even_if_the_test_of_a_connection_hangs() {
 fn a_connection_past_its_lifetime_is_closed_when_it_comes_back() {
     const LIFETIME: Duration = Duration::from_millis(60);
     let (manager, gone) = Fake::watched();
-    let pool =
-        Pool::builder().max_size(1).min_idle(Some(0)).max_lifetime(Some(LIFETIME)).build(manager).unwrap();
+    let pool = Pool::builder().max_size(1).min_idle(Some(0)).max_lifetime(Some(LIFETIME)).build(manager).unwrap();
     let conn = pool.get().unwrap();
     let_pass(LIFETIME);
     assert!(gone.try_recv().is_err(), "not while it is in use");
@@ -439,8 +437,7 @@ fn a_printed_pool_names_the_managers_type_and_nothing_from_within() {
 fn three_hundred_pools_do_not_bring_nine_hundred_threads() {
     let threads = || std::fs::read_dir("/proc/self/task").map(Iterator::count).ok();
     let Some(before) = threads() else { return };
-    let pools: Vec<_> =
-        (0..300).map(|_| Pool::builder().max_size(1).build(Fake::new()).unwrap()).collect();
+    let pools: Vec<_> = (0..300).map(|_| Pool::builder().max_size(1).build(Fake::new()).unwrap()).collect();
     // Helpers leave after some idle seconds. Other tests of this process run meanwhile.
     eventually("few threads", || threads().is_some_and(|now| now < before + 40));
     drop(pools);

@@ -110,9 +110,7 @@ fn generic_code_needs_no_bound_but_the_managers_trait() {
     struct Service<M: r2d2::ManageConnection> {
         pool: r2d2::Pool<M>,
     }
-    fn serve<M: r2d2::ManageConnection>(
-        service: &Service<M>,
-    ) -> Result<r2d2::PooledConnection<M>, r2d2::Error> {
+    fn serve<M: r2d2::ManageConnection>(service: &Service<M>) -> Result<r2d2::PooledConnection<M>, r2d2::Error> {
         service.pool.get()
     }
     fn open<M>(manager: M) -> Result<r2d2::Pool<M>, r2d2::Error>
@@ -136,9 +134,8 @@ fn the_pools_error_travels_as_any_error_does() {
     travels::<r2d2::Error>();
 
     let pool = Pool::builder().max_size(1).build(Fake::new()).unwrap();
-    let work = || -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(pool.get_timeout(Duration::ZERO)?.number)
-    };
+    let work =
+        || -> Result<usize, Box<dyn std::error::Error + Send + Sync>> { Ok(pool.get_timeout(Duration::ZERO)?.number) };
     assert_eq!(work().unwrap(), 0);
     let _out = pool.get().unwrap();
     let error = work().unwrap_err();
@@ -225,16 +222,25 @@ fn the_minimum_may_be_set_before_the_maximum_that_allows_it() {
 #[test]
 fn debug_output_shows_settings_and_state() {
     let settings = [
-        "max_size: 1", "min_idle: None", "test_on_check_out: true", "max_lifetime: Some(1800s)",
-        "idle_timeout: Some(600s)", "connection_timeout: 30s", "error_handler: LoggingErrorHandler",
-        "event_handler: NopEventHandler", "connection_customizer: NopConnectionCustomizer",
+        "max_size: 1",
+        "min_idle: None",
+        "test_on_check_out: true",
+        "max_lifetime: Some(1800s)",
+        "idle_timeout: Some(600s)",
+        "connection_timeout: 30s",
+        "error_handler: LoggingErrorHandler",
+        "event_handler: NopEventHandler",
+        "connection_customizer: NopConnectionCustomizer",
     ];
     let builder = format!("{:?}", Builder::new().max_size(1));
     assert!(builder.starts_with("Builder {"), "{builder}");
 
     let pool = r2d2::Pool::builder().max_size(1).build(Named).unwrap();
     let text = format!("{pool:?}");
-    assert!(text.starts_with("Pool { state: State { connections: 1, idle_connections: 1 }, config: Config {"), "{text}");
+    assert!(
+        text.starts_with("Pool { state: State { connections: 1, idle_connections: 1 }, config: Config {"),
+        "{text}"
+    );
     assert!(text.contains("manager: "), "{text}");
     for setting in settings {
         assert!(builder.contains(setting), "{setting} in {builder}");

@@ -193,9 +193,8 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
 /// What must hold after every fault: the pool lends its maximum again, to one borrower each, and its books balance.
 pub fn assert_healthy<M: Manager>(pool: &Pool<M>) {
     let max = pool.stats().max_size as usize;
-    let all: Vec<_> = (0..max)
-        .map(|n| pool.get_timeout(LONG).unwrap_or_else(|error| panic!("{n} of {max} lent: {error}")))
-        .collect();
+    let all: Vec<_> =
+        (0..max).map(|n| pool.get_timeout(LONG).unwrap_or_else(|error| panic!("{n} of {max} lent: {error}"))).collect();
     assert!(pool.try_get().is_none(), "more than max_size lent");
     assert_eq!(pool.stats().in_use as usize, max);
     drop(all);

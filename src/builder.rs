@@ -1,7 +1,7 @@
 //! The settings of a pool, one function each.
 
-use crate::clock::Clock;
 use crate::alarm::{Alarm, Tended};
+use crate::clock::Clock;
 use crate::config::{Fairness, RetryPolicy, Settings, Validation};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
@@ -13,11 +13,11 @@ use crate::pool::rack::{Limits, Rack};
 use crate::pool::shared::{Core, Hooks};
 use crate::pool::{Pool, next_number, no_thread};
 use crate::stats::Counters;
-use parking_lot::Mutex;
+use crate::sync::{AtomicU32, Mutex};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// Settings for a [`Pool`], made by [`Pool::builder`]. Nothing is checked before [`build`](Self::build), which then

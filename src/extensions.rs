@@ -34,10 +34,7 @@ impl Extensions {
 
     /// Stores a value and returns the one of the same type that was there.
     pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
-        self.0
-            .insert(TypeId::of::<T>(), Box::new(value))
-            .and_then(|old| old.downcast().ok())
-            .map(|old| *old)
+        self.0.insert(TypeId::of::<T>(), Box::new(value)).and_then(|old| old.downcast().ok()).map(|old| *old)
     }
 
     /// The value of this type.

@@ -4,6 +4,8 @@
 //! last pool has been closed. A job is never queued behind another: one that hangs holds up nobody. How many
 //! run at once is bounded by the pools, each for itself (`max_connecting`, and one check or close a connection).
 
+#![cfg_attr(shuttle, allow(dead_code, unused_imports, reason = "in a model jobs are run otherwise"))]
+
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use std::io;
@@ -50,11 +52,19 @@ impl Drop for Enrolment {
     }
 }
 
+/// In a model every job has a thread of its own, which the scheduler knows.
+#[cfg(shuttle)]
+pub(crate) fn run(job: Job) -> Result<(), (io::Error, Job)> {
+    drop(shuttle::thread::spawn(job));
+    Ok(())
+}
+
 /// Runs a job on another thread.
 ///
 /// # Errors
 ///
 /// Gives the job back when no thread can be had.
+#[cfg(not(shuttle))]
 pub(crate) fn run(job: Job) -> Result<(), (io::Error, Job)> {
     let channel = CREW.lock().channel.clone();
     let (job, idle) = match channel {

@@ -68,10 +68,8 @@ pub struct Stats {
 impl Stats {
     /// `max 10: 10 in use, 0 idle, 0 opening; 7 waiting`.
     pub(crate) fn summary(&self) -> String {
-        let mut text = format!(
-            "max {}: {} in use, {} idle, {} opening",
-            self.max_size, self.in_use, self.idle, self.connecting
-        );
+        let mut text =
+            format!("max {}: {} in use, {} idle, {} opening", self.max_size, self.in_use, self.idle, self.connecting);
         if self.checking > 0 {
             text.push_str(&format!(", {} being checked", self.checking));
         }
@@ -181,9 +179,7 @@ impl Distribution {
     #[must_use]
     pub fn quantile(&self, q: f64) -> Duration {
         let rank = (q.clamp(0.0, 1.0) * self.count() as f64).ceil().max(1.0) as u64;
-        self.cumulative()
-            .find(|&(_, below)| below >= rank)
-            .map_or(Duration::ZERO, |(upper, _)| upper.min(self.max))
+        self.cumulative().find(|&(_, below)| below >= rank).map_or(Duration::ZERO, |(upper, _)| upper.min(self.max))
     }
 
     /// The upper end of each bucket up to the last one in use, with the number of durations that were not longer.

@@ -52,6 +52,7 @@ mod imp {
 
     pub(crate) use model::sync::atomic::{AtomicU32, AtomicU64, fence};
     use std::ops::{Deref, DerefMut};
+    use std::sync::TryLockError;
     use std::sync::atomic::Ordering;
     use std::time::Duration;
 
@@ -100,6 +101,18 @@ mod imp {
             match self.0.lock() {
                 Ok(guard) => MutexGuard(Some(guard)),
                 Err(poisoned) => MutexGuard(Some(poisoned.into_inner())),
+            }
+        }
+
+        /// Time does not pass in a model: the others have one turn, and then it is said to be over.
+        pub(crate) fn try_lock_for(&self, _timeout: Duration) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(guard) => Some(MutexGuard(Some(guard))),
+                Err(TryLockError::Poisoned(poisoned)) => Some(MutexGuard(Some(poisoned.into_inner()))),
+                Err(TryLockError::WouldBlock) => {
+                    model::thread::yield_now();
+                    None
+                }
             }
         }
     }

@@ -45,24 +45,19 @@ const CHARACTER: f64 = 7.2;
 const STYLE: &str = "\
     text { font: 12px system-ui, sans-serif; fill: #24292f } \
     .title { font-size: 15px; font-weight: 600 } \
-    .value { font-size: 10px } \
+    .value { font-size: 10px; paint-order: stroke; stroke: #fff; stroke-width: 3px } \
     .grid { stroke: #d0d7de } .axis { stroke: #57606a } \
     .mark { stroke: #cf222e; stroke-dasharray: 5 4 } .name { fill: #cf222e } \
     .s0 { fill: #0969da } .s1 { fill: #54aeff } .s2 { fill: #1b7c83 } .s3 { fill: #cf5f00 } .s4 { fill: #e9a15b } \
     .s5 { fill: #8250df } .s6 { fill: #bf3989 } .s7 { fill: #57606a } .s8 { fill: #9a9fa5 } .s9 { fill: #7d8a2e } \
     @media (prefers-color-scheme: dark) { \
-    text { fill: #e6edf3 } .grid { stroke: #30363d } .axis { stroke: #8b949e } \
+    text { fill: #e6edf3 } .value { stroke: #0d1117 } .grid { stroke: #30363d } .axis { stroke: #8b949e } \
     .mark { stroke: #ff7b72 } .name { fill: #ff7b72 } \
     .s0 { fill: #2f81f7 } .s1 { fill: #a5d6ff } .s2 { fill: #39c5cf } .s3 { fill: #f0883e } .s4 { fill: #ffc680 } \
     .s5 { fill: #a371f7 } .s6 { fill: #f778ba } .s7 { fill: #8b949e } .s8 { fill: #c9d1d9 } .s9 { fill: #c5d05f } }";
 
 impl Chart {
-    pub fn new<S: Into<String>>(
-        title: &str,
-        unit: &str,
-        scale: Scale,
-        groups: impl IntoIterator<Item = S>,
-    ) -> Self {
+    pub fn new<S: Into<String>>(title: &str, unit: &str, scale: Scale, groups: impl IntoIterator<Item = S>) -> Self {
         Self {
             title: title.to_owned(),
             unit: unit.to_owned(),
@@ -81,11 +76,7 @@ impl Chart {
     /// One bar in each group.
     pub fn series(&mut self, kind: Kind, values: impl IntoIterator<Item = f64>) {
         let values = values.into_iter().collect();
-        self.series.push(Series {
-            name: kind.name(),
-            colour: kind as usize,
-            values,
-        });
+        self.series.push(Series { name: kind.name(), colour: kind as usize, values });
     }
 
     pub fn to_svg(&self) -> String {
@@ -107,25 +98,24 @@ impl Chart {
             line(&mut svg, "grid", LEFT, at, WIDTH - RIGHT, at);
             text(&mut svg, "", "end", LEFT - 8.0, at + 4.0, &plain(tick));
         }
-        self.bars(&mut svg, bottom, &y);
+        let labels = self.bars(&mut svg, bottom, &y);
         line(&mut svg, "axis", LEFT, bottom, WIDTH - RIGHT, bottom);
         if let Some((value, _)) = &self.mark {
             line(&mut svg, "mark", LEFT, y(*value), WIDTH - RIGHT, y(*value));
         }
+        svg.push_str(&labels);
         svg.push_str("</svg>\n");
         svg
     }
 
     fn values(&self) -> impl Iterator<Item = f64> {
-        let bars = self
-            .series
-            .iter()
-            .flat_map(|one| one.values.iter().copied());
-        bars.chain(self.mark.iter().map(|(value, _)| *value))
-            .filter(|value| value.is_finite() && *value > 0.0)
+        let bars = self.series.iter().flat_map(|one| one.values.iter().copied());
+        bars.chain(self.mark.iter().map(|(value, _)| *value)).filter(|value| value.is_finite() && *value > 0.0)
     }
 
-    fn bars(&self, svg: &mut String, bottom: f64, y: &impl Fn(f64) -> f64) {
+    /// Draws the bars, and returns their labels: those come last, over all lines.
+    fn bars(&self, svg: &mut String, bottom: f64, y: &impl Fn(f64) -> f64) -> String {
+        let mut labels = String::new();
         let group_width = (WIDTH - LEFT - RIGHT) / self.groups.len().max(1) as f64;
         let bar = (group_width * 0.86 / self.series.len().max(1) as f64).min(56.0);
         for (position, group) in self.groups.iter().enumerate() {
@@ -145,10 +135,10 @@ impl Chart {
                     );
                     let centre = left + bar / 2.0;
                     if bar >= WIDE {
-                        text(svg, "value", "middle", centre, top - 4.0, &number(value));
+                        text(&mut labels, "value", "middle", centre, top - 4.0, &number(value));
                     } else {
                         let _ = writeln!(
-                            svg,
+                            labels,
                             "<text class=\"value\" transform=\"translate({:.1} {:.1}) rotate(-90)\">{}</text>",
                             centre + 3.5,
                             top - 4.0,
@@ -159,6 +149,7 @@ impl Chart {
                 left += bar;
             }
         }
+        labels
     }
 
     /// The legend, and where the plot below it begins.
@@ -179,14 +170,7 @@ impl Chart {
                     y - 10.0
                 );
             }
-            text(
-                &mut svg,
-                if dashed { "name" } else { "" },
-                "start",
-                x + 18.0,
-                y,
-                name,
-            );
+            text(&mut svg, if dashed { "name" } else { "" }, "start", x + 18.0, y, name);
             x += width;
         };
         for Series { name, colour, .. } in &self.series {
@@ -209,107 +193,57 @@ struct Axis {
 impl Axis {
     /// Leaves room above the highest bar for its value.
     fn over(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
-        let (least, most) = values.fold((f64::MAX, 0.0), |(least, most): (f64, f64), v| {
-            (least.min(v), most.max(v))
-        });
+        let (least, most) = values.fold((f64::MAX, 0.0), |(least, most): (f64, f64), v| (least.min(v), most.max(v)));
         match scale {
-            _ if most == 0.0 => Self {
-                scale: Scale::Linear,
-                low: 0.0,
-                high: 1.0,
-                step: 0.5,
-            },
+            _ if most == 0.0 => Self { scale: Scale::Linear, low: 0.0, high: 1.0, step: 0.5 },
             Scale::Linear => {
                 let step = round_step(most * 1.08 / 6.0);
-                Self {
-                    scale,
-                    low: 0.0,
-                    high: step * (most * 1.08 / step).ceil(),
-                    step,
-                }
+                Self { scale, low: 0.0, high: step * (most * 1.08 / step).ceil(), step }
             }
             Scale::Log => {
                 // A bar of no height says nothing: the least one ends a third of a power above the floor or higher.
                 let low = (least.log10() - 0.33).floor();
-                Self {
-                    scale,
-                    low,
-                    high: (most.log10() + 0.35).max(low + 1.0),
-                    step: 1.0,
-                }
+                Self { scale, low, high: (most.log10() + 0.35).max(low + 1.0), step: 1.0 }
             }
         }
     }
 
     fn part(&self, value: f64) -> f64 {
-        let place = if self.scale == Scale::Log {
-            value.log10()
-        } else {
-            value
-        };
+        let place = if self.scale == Scale::Log { value.log10() } else { value };
         ((place - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
     fn ticks(&self) -> Vec<f64> {
         let count = ((self.high - self.low) / self.step + 1e-9).floor() as u32;
         let places = (0..=count).map(|tick| self.low + self.step * f64::from(tick));
-        places
-            .map(|place| {
-                if self.scale == Scale::Log {
-                    10f64.powf(place)
-                } else {
-                    place
-                }
-            })
-            .collect()
+        places.map(|place| if self.scale == Scale::Log { 10f64.powf(place) } else { place }).collect()
     }
 }
 
 /// The label of a tick, which is a round number: without digits that say nothing.
 fn plain(tick: f64) -> String {
-    if tick >= 100.0 {
-        number(tick)
-    } else {
-        format!("{}", (tick * 1e6).round() / 1e6)
-    }
+    if tick >= 100.0 { number(tick) } else { format!("{}", (tick * 1e6).round() / 1e6) }
 }
 
 /// The next of 1, 2, 5, 10, 20 …
 fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let digit = least / power;
-    power
-        * [1.0, 2.0, 5.0]
-            .into_iter()
-            .find(|round| *round >= digit)
-            .unwrap_or(10.0)
+    power * [1.0, 2.0, 5.0].into_iter().find(|round| *round >= digit).unwrap_or(10.0)
 }
 
 fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
-    let _ = writeln!(
-        svg,
-        "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
-    );
+    let _ = writeln!(svg, "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>");
 }
 
 fn text(svg: &mut String, class: &str, anchor: &str, x: f64, y: f64, content: &str) {
     let content = escaped(content);
-    let class = if class.is_empty() {
-        String::new()
-    } else {
-        format!(" class=\"{class}\"")
-    };
-    let _ = writeln!(
-        svg,
-        "<text{class} text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{content}</text>"
-    );
+    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    let _ = writeln!(svg, "<text{class} text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{content}</text>");
 }
 
 fn escaped(content: &str) -> String {
-    content
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -45,124 +45,32 @@ use Bound::{AtLeast, AtMost};
 use Figure as F;
 
 const PROMISED: [(Figure, &str, Bound); 27] = [
-    (
-        F::WithOneThread,
-        "`with`, one thread, over r2d2",
-        AtLeast(7.0),
-    ),
-    (
-        F::GetOneThread,
-        "`get` + drop, one thread, over r2d2",
-        AtLeast(6.0),
-    ),
-    (
-        F::WithTwoThreads,
-        "`with`, two threads, over r2d2",
-        AtLeast(15.0),
-    ),
-    (
-        F::GetTwoThreads,
-        "`get` + drop, two threads, over r2d2",
-        AtLeast(12.0),
-    ),
-    (
-        F::WithScaling,
-        "`with`, two threads over own one",
-        AtLeast(1.8),
-    ),
-    (
-        F::GetScaling,
-        "`get` + drop, two threads over own one",
-        AtLeast(1.8),
-    ),
-    (
-        F::InstructionsGet,
-        "instructions of `get` + drop, over r2d2's",
-        AtMost(0.25),
-    ),
-    (
-        F::InstructionsWith,
-        "instructions of `with`, over r2d2's",
-        AtMost(0.25),
-    ),
+    (F::WithOneThread, "`with`, one thread, over r2d2", AtLeast(7.0)),
+    (F::GetOneThread, "`get` + drop, one thread, over r2d2", AtLeast(6.0)),
+    (F::WithTwoThreads, "`with`, two threads, over r2d2", AtLeast(15.0)),
+    (F::GetTwoThreads, "`get` + drop, two threads, over r2d2", AtLeast(12.0)),
+    (F::WithScaling, "`with`, two threads over own one", AtLeast(1.8)),
+    (F::GetScaling, "`get` + drop, two threads over own one", AtLeast(1.8)),
+    (F::InstructionsGet, "instructions of `get` + drop, over r2d2's", AtMost(0.25)),
+    (F::InstructionsWith, "instructions of `with`, over r2d2's", AtMost(0.25)),
     (F::Allocations, "allocations per checkout", AtMost(0.0)),
-    (
-        F::FlatIdle,
-        "dearest over cheapest size 1 to 1024, all idle",
-        AtMost(1.3),
-    ),
+    (F::FlatIdle, "dearest over cheapest size 1 to 1024, all idle", AtMost(1.3)),
     (F::FlatBusy, "the same, all but one borrowed", AtMost(1.3)),
-    (
-        F::MilliTail,
-        "64 on 8, 1 ms held: p99 over ideal",
-        AtMost(1.2),
-    ),
-    (
-        F::MilliTailAsked,
-        "the same, as if no sleep took longer than 1 ms",
-        AtMost(1.2),
-    ),
-    (
-        F::MilliWorst,
-        "64 on 8, 1 ms held: worst over ideal",
-        AtMost(3.0),
-    ),
-    (
-        F::MilliServed,
-        "64 on 8, 1 ms held: most over least served",
-        AtMost(1.1),
-    ),
-    (
-        F::MilliTimeouts,
-        "64 on 8, 1 ms held: % of 50 ms time-outs that fail",
-        AtMost(0.0),
-    ),
-    (
-        F::MilliThroughput,
-        "64 on 8, 1 ms held: throughput over r2d2",
-        AtLeast(0.98),
-    ),
-    (
-        F::HundredThroughput,
-        "64 on 8, 100 µs held: throughput over r2d2",
-        AtLeast(0.95),
-    ),
-    (
-        F::HundredTail,
-        "64 on 8, 100 µs held: p99 over r2d2",
-        AtMost(0.125),
-    ),
-    (
-        F::NoHoldThroughput,
-        "64 on 8, not held: throughput over r2d2",
-        AtLeast(4.0),
-    ),
-    (
-        F::CrowdWorst,
-        "200 on 8, 1 ms held: worst over ideal",
-        AtMost(3.0),
-    ),
-    (
-        F::SqliteOne,
-        "SQLite point reads, 1 thread, over raw",
-        AtLeast(0.97),
-    ),
-    (
-        F::SqliteEight,
-        "SQLite point reads, 8 threads, over raw",
-        AtLeast(0.97),
-    ),
+    (F::MilliTail, "64 on 8, 1 ms held: p99 over ideal", AtMost(1.2)),
+    (F::MilliTailAsked, "the same, as if no sleep took longer than 1 ms", AtMost(1.2)),
+    (F::MilliWorst, "64 on 8, 1 ms held: worst over ideal", AtMost(3.0)),
+    (F::MilliServed, "64 on 8, 1 ms held: most over least served", AtMost(1.1)),
+    (F::MilliTimeouts, "64 on 8, 1 ms held: % of 50 ms time-outs that fail", AtMost(0.0)),
+    (F::MilliThroughput, "64 on 8, 1 ms held: throughput over r2d2", AtLeast(0.98)),
+    (F::HundredThroughput, "64 on 8, 100 µs held: throughput over r2d2", AtLeast(0.95)),
+    (F::HundredTail, "64 on 8, 100 µs held: p99 over r2d2", AtMost(0.125)),
+    (F::NoHoldThroughput, "64 on 8, not held: throughput over r2d2", AtLeast(4.0)),
+    (F::CrowdWorst, "200 on 8, 1 ms held: worst over ideal", AtMost(3.0)),
+    (F::SqliteOne, "SQLite point reads, 1 thread, over raw", AtLeast(0.97)),
+    (F::SqliteEight, "SQLite point reads, 8 threads, over raw", AtLeast(0.97)),
     (F::RedisOne, "Redis GETs, 1 thread, over raw", AtLeast(0.98)),
-    (
-        F::RedisEight,
-        "Redis GETs, 8 threads, over raw",
-        AtLeast(0.98),
-    ),
-    (
-        F::FixedMemory,
-        "bytes of an idle pool of maximum 8",
-        AtMost(4096.0),
-    ),
+    (F::RedisEight, "Redis GETs, 8 threads, over raw", AtLeast(0.98)),
+    (F::FixedMemory, "bytes of an idle pool of maximum 8", AtMost(4096.0)),
     (F::ConnectionMemory, "bytes per connection", AtMost(256.0)),
 ];
 
@@ -184,14 +92,8 @@ impl Found {
                 continue;
             }
             let (to_reach, met) = match bound {
-                AtLeast(least) => (
-                    format!("≥ {}", number(least)),
-                    measured.map(|value| value >= least),
-                ),
-                AtMost(most) => (
-                    format!("≤ {}", number(most)),
-                    measured.map(|value| value <= most),
-                ),
+                AtLeast(least) => (format!("≥ {}", number(least)), measured.map(|value| value >= least)),
+                AtMost(most) => (format!("≤ {}", number(most)), measured.map(|value| value <= most)),
             };
             let met = match met.filter(|_| judged) {
                 Some(true) => "yes",
@@ -213,9 +115,7 @@ impl Found {
                 AtMost(most) => value <= *most,
             })
         });
-        verdicts.fold((0, 0), |(measured, met), yes| {
-            (measured + 1, met + usize::from(yes))
-        })
+        verdicts.fold((0, 0), |(measured, met), yes| (measured + 1, met + usize::from(yes)))
     }
 }
 

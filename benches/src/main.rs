@@ -46,11 +46,7 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         match argument.as_str() {
             "--quick" => quick = true,
             "--write" => write = true,
-            "--only" => only.push(
-                arguments
-                    .next()
-                    .ok_or("--only needs the name of a section")?,
-            ),
+            "--only" => only.push(arguments.next().ok_or("--only needs the name of a section")?),
             // What `cargo bench` adds.
             "--bench" => {}
             other => return Err(format!("unknown argument {other}")),
@@ -66,23 +62,12 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         return Err("--write needs a full run: neither --quick nor --only".to_owned());
     }
     let wanted = |section: &str| only.is_empty() || only.iter().any(|name| name == section);
-    let sections = ALL
-        .into_iter()
-        .filter(|(section, _)| wanted(section))
-        .collect();
-    Ok(Options {
-        plan: Plan { quick },
-        write,
-        sections,
-    })
+    let sections = ALL.into_iter().filter(|(section, _)| wanted(section)).collect();
+    Ok(Options { plan: Plan { quick }, write, sections })
 }
 
 fn main() -> ExitCode {
-    let Options {
-        plan,
-        write,
-        sections,
-    } = match options(env::args().skip(1)) {
+    let Options { plan, write, sections } = match options(env::args().skip(1)) {
         Ok(options) => options,
         Err(problem) => {
             eprintln!("{problem}\n\n{USAGE}");
@@ -94,10 +79,7 @@ fn main() -> ExitCode {
     }
     let mut report = Report::default();
     let cores = thread::available_parallelism().map_or(0, usize::from);
-    report.text(&format!(
-        "Measured on {cores} cores ({}).",
-        env::consts::ARCH
-    ));
+    report.text(&format!("Measured on {cores} cores ({}).", env::consts::ARCH));
     let whole = sections.len() == ALL.len();
     for (_, section) in sections {
         section(plan, &mut report);
@@ -106,8 +88,7 @@ fn main() -> ExitCode {
     report.heading("Figures to reach");
     let (measured, met) = report.found.tally();
     report.text(&if plan.quick {
-        "A quick run: one short round of everything, to see that it runs. The numbers mean nothing."
-            .to_owned()
+        "A quick run: one short round of everything, to see that it runs. The numbers mean nothing.".to_owned()
     } else {
         format!("{met} of {measured} measured figures are met.")
     });
@@ -115,8 +96,7 @@ fn main() -> ExitCode {
     report.table(&figures);
 
     if write {
-        let home = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(|| PathBuf::from("benches"), PathBuf::from);
+        let home = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("benches"), PathBuf::from);
         let docs = home.join("../docs");
         if let Err(error) = report.write(&docs, PREFACE) {
             eprintln!("cannot write below {}: {error}", docs.display());

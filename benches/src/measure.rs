@@ -27,10 +27,7 @@ pub fn process_cpu() -> Duration {
 /// does not tell.
 fn queued() -> Duration {
     let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = told
-        .split_whitespace()
-        .nth(1)
-        .and_then(|word| word.parse().ok());
+    let nanos = told.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
@@ -59,7 +56,7 @@ impl<R> Run<R> {
 
 /// Runs again while other processes disturb it, some times: a thread without its core says nothing about a pool.
 pub fn undisturbed<R>(mut run: impl FnMut() -> Run<R>) -> Run<R> {
-    const TRIES: usize = 12;
+    const TRIES: usize = 3;
     for _ in 1..TRIES {
         let ran = run();
         if !ran.is_disturbed() {
@@ -107,20 +104,13 @@ pub fn crew<S, R: Send>(
         let (mut crew_cpu, mut queued) = (Duration::ZERO, Duration::ZERO);
         let mut results = Vec::with_capacity(threads);
         for member in crew {
-            let (result, begun, cpu, waited) =
-                member.join().expect("nothing in a measured loop panics");
+            let (result, begun, cpu, waited) = member.join().expect("nothing in a measured loop panics");
             earliest = earliest.min(begun);
             crew_cpu += cpu;
             queued += waited;
             results.push(result);
         }
-        Run {
-            results,
-            elapsed: stopped - earliest,
-            cpu,
-            crew_cpu,
-            queued,
-        }
+        Run { results, elapsed: stopped - earliest, cpu, crew_cpu, queued }
     })
 }
 
@@ -128,10 +118,7 @@ pub fn crew<S, R: Send>(
 pub fn quantile(values: &mut [u64], q: f64) -> u64 {
     values.sort_unstable();
     let last = values.len().saturating_sub(1);
-    values
-        .get((last as f64 * q).ceil() as usize)
-        .copied()
-        .unwrap_or(0)
+    values.get((last as f64 * q).ceil() as usize).copied().unwrap_or(0)
 }
 
 /// One value per round.
@@ -167,13 +154,7 @@ impl Rounds {
 
     /// This over the other, round by round: what changed between rounds is in both.
     pub fn over(&self, other: &Self) -> Self {
-        Self(
-            self.0
-                .iter()
-                .zip(&other.0)
-                .map(|(own, its)| own / its)
-                .collect(),
-        )
+        Self(self.0.iter().zip(&other.0).map(|(own, its)| own / its).collect())
     }
 }
 

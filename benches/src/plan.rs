@@ -15,11 +15,7 @@ impl Plan {
     }
 
     pub fn span(self, full: Duration) -> Duration {
-        if self.quick {
-            full.min(Duration::from_millis(8))
-        } else {
-            full
-        }
+        if self.quick { full.min(Duration::from_millis(8)) } else { full }
     }
 
     pub fn times(self, full: u64) -> u64 {

@@ -30,8 +30,7 @@ impl Report {
 
     /// Charts are for the documentation only; a terminal has the table.
     pub fn chart(&mut self, file: &'static str, chart: &Chart) {
-        self.markdown
-            .push_str(&format!("![{}](charts/{file}.svg)\n\n", chart.title));
+        self.markdown.push_str(&format!("![{}](charts/{file}.svg)\n\n", chart.title));
         self.charts.push((file, chart.to_svg()));
     }
 
@@ -48,10 +47,7 @@ impl Report {
         for (file, svg) in &self.charts {
             fs::write(charts.join(file).with_extension("svg"), svg)?;
         }
-        fs::write(
-            docs.join("benchmarks.md"),
-            format!("{preface}\n{}", self.markdown.trim_end().to_owned() + "\n"),
-        )
+        fs::write(docs.join("benchmarks.md"), format!("{preface}\n{}", self.markdown.trim_end().to_owned() + "\n"))
     }
 }
 
@@ -69,21 +65,12 @@ impl Progress {
         if !shown {
             eprintln!("{section} …");
         }
-        Self {
-            section,
-            rounds,
-            shown,
-        }
+        Self { section, rounds, shown }
     }
 
     pub fn at(&self, round: usize, what: &str) {
         if self.shown {
-            eprint!(
-                "\r\x1b[K{}: round {} of {}, {what}",
-                self.section,
-                round + 1,
-                self.rounds
-            );
+            eprint!("\r\x1b[K{}: round {} of {}, {what}", self.section, round + 1, self.rounds);
             let _ = io::stderr().flush();
         }
     }

@@ -9,14 +9,7 @@ use std::process::{Command, Stdio};
 pub fn program(name: &str) -> Option<PathBuf> {
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);
-        build.args([
-            "build",
-            "--quiet",
-            "--package",
-            env!("CARGO_PKG_NAME"),
-            "--bin",
-            name,
-        ]);
+        build.args(["build", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--bin", name]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
@@ -27,10 +20,6 @@ pub fn program(name: &str) -> Option<PathBuf> {
 }
 
 pub fn is_installed(command: &str) -> bool {
-    let version = Command::new(command)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let version = Command::new(command).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }

@@ -10,10 +10,7 @@ pub struct Table {
 
 impl Table {
     pub fn new<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            head: head.into_iter().map(Into::into).collect(),
-            rows: Vec::new(),
-        }
+        Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
@@ -26,16 +23,8 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |column: usize| {
-            let cells = self
-                .rows
-                .iter()
-                .chain([&self.head])
-                .filter_map(|row| row.get(column));
-            cells
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(3)
+            let cells = self.rows.iter().chain([&self.head]).filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
@@ -75,11 +64,7 @@ pub fn number(value: f64) -> String {
 
 fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
-    let mut text = if value < 0.0 {
-        "-".to_owned()
-    } else {
-        String::new()
-    };
+    let mut text = if value < 0.0 { "-".to_owned() } else { String::new() };
     for (position, digit) in digits.chars().enumerate() {
         if position > 0 && (digits.len() - position) % 3 == 0 {
             text.push(' ');
@@ -114,9 +99,6 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new(["pool", "ns"]);
         table.row(["millpond", "20.1"]);
-        assert_eq!(
-            table.to_string(),
-            "| pool     |   ns |\n|----------|-----:|\n| millpond | 20.1 |\n"
-        );
+        assert_eq!(table.to_string(), "| pool     |   ns |\n|----------|-----:|\n| millpond | 20.1 |\n");
     }
 }

@@ -7,8 +7,8 @@ use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shared::{CLOSE_GRACE, Core, retire, retire_all};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often a pool that keeps a minimum and has room is looked at: nobody counts idle connections on the fast path.
@@ -115,9 +115,15 @@ fn kept<M: Manager>(core: &Core<M>, numbers: &Numbers) -> u32 {
 }
 
 fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
-    if let Some(death) = core.deaths.lock().first_after(now) {
+    let deaths = core.deaths.lock();
+    if deaths.any_until(now) {
+        // It was borrowed when its time came, and may have been returned by a clock that was a little late.
+        core.alarm.at(now.after(REFILL));
+    }
+    if let Some(death) = deaths.first_after(now) {
         core.alarm.at(death);
     }
+    drop(deaths);
     if let Some(outage) = &numbers.outage {
         core.alarm.at(outage.retry_at.max(now.after(NEXT_TURN)));
     }

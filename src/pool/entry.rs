@@ -64,8 +64,8 @@ pub(crate) enum Verdict {
     Retire(CloseReason),
 }
 
-/// With [`Validation::Always`], a check that is this young counts for whoever comes first after it: the waiter whom
-/// it was made for needs time to wake up.
+/// A check that is this young counts for whoever comes first after it, whatever [`Validation`] says: the waiter whom it
+/// was made for needs time to wake up. Without it, `Always` and `IfIdleFor` of next to nothing would check for ever.
 const JUST_NOW: Duration = Duration::from_millis(100);
 
 impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
@@ -91,12 +91,13 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                 }
             }
             Occasion::Checkout | Occasion::HandOver => {
+                let just_checked = self.vouched && now.since(self.checked) < JUST_NOW;
                 let proven = match rules.validation {
                     Validation::Never => true,
                     Validation::IfIdleFor(limit) => now.since(self.used.max(self.checked)) < limit,
-                    Validation::Always => self.vouched && now.since(self.checked) < JUST_NOW,
+                    Validation::Always => false,
                 };
-                if proven { Verdict::Keep } else { Verdict::Validate }
+                if proven || just_checked { Verdict::Keep } else { Verdict::Validate }
             }
         }
     }

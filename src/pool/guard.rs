@@ -1,9 +1,9 @@
 //! The guard: a borrowed connection that goes home when it is dropped.
 
+use crate::event::CloseReason;
 use crate::extensions::Extensions;
 use crate::manager::Manager;
 use crate::pool::shared::{Core, Item, checkin, retire};
-use crate::event::CloseReason;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

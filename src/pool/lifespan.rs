@@ -78,9 +78,8 @@ mod tests {
         let born = Moment::ZERO.after(Duration::from_secs(100));
         let lifetime = Duration::from_secs(10);
         let mut deaths = Deaths::default();
-        let mut planned: Vec<_> = (0..100)
-            .map(|n| deaths.plan(born, lifetime, 100, scatter(3, n)).since(born).as_secs_f64())
-            .collect();
+        let mut planned: Vec<_> =
+            (0..100).map(|n| deaths.plan(born, lifetime, 100, scatter(3, n)).since(born).as_secs_f64()).collect();
         planned.sort_by(f64::total_cmp);
         assert!(planned.iter().all(|&at| (4.5..=10.0).contains(&at)), "{planned:?}");
         for (first, &from) in planned.iter().enumerate() {

@@ -110,6 +110,13 @@ impl<M: Manager> Pool<M> {
         self.core.checkout_idle(Location::caller()).map(PooledConnection::new)
     }
 
+    /// For the r2d2 module: like [`try_get`](Self::try_get), but a connection that needs a check is checked, here.
+    #[cfg(feature = "r2d2")]
+    #[track_caller]
+    pub(crate) fn try_get_checked(&self) -> Option<PooledConnection<M>> {
+        self.core.checkout_here(true, Location::caller()).map(PooledConnection::new)
+    }
+
     /// Borrows `count` connections, all or none, within the connection timeout. Callers that want several never
     /// deadlock each other: only one of them gathers at a time.
     ///
@@ -254,8 +261,7 @@ impl<M: Manager> Pool<M> {
         let began = core.clock.now();
         let deadline = began.after(timeout);
         core.close();
-        let all_closed =
-            core.rack.watch(|numbers| numbers.taken + numbers.overdue == 0, || self.left_until(deadline));
+        let all_closed = core.rack.watch(|numbers| numbers.taken + numbers.overdue == 0, || self.left_until(deadline));
         let more_time = || !deadline.since(core.clock.now()).is_zero();
         if all_closed && helpers::join(more_time) && keeper::join_thread(more_time) {
             return Ok(());
@@ -285,7 +291,7 @@ impl<M: Manager> Pool<M> {
         let done = core.rack.watch(
             |numbers| {
                 hopeless = numbers.outage.as_ref().filter(|outage| outage.permanent).map(|o| Arc::clone(&o.cause));
-                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.taken.saturating_sub(numbers.opening) >= wanted
+                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.ready >= wanted
             },
             || self.left_until(deadline),
         );

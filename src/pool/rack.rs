@@ -9,9 +9,9 @@
 //! back and wakes a waiter, on every path, panics included.
 //!
 //! **No forgotten waiter.** Whenever something is free (a connection on the shelf, or a place for a new one) and
-//! somebody waits, then at least one waiter is awake. An awake waiter looks at the shelf and, under the lock, at
-//! the places before it sleeps again; when it leaves instead, because it was given a connection or its time is
-//! over, it passes the word on if anything is still free ([`Rack::pass_on`]).
+//! somebody waits, then at least one waiter has not gone to sleep yet. Such a waiter looks at the shelf and then,
+//! under the lock, at the places before it sleeps; when it leaves instead, because it found or was given a connection
+//! or because its time is over, it passes the word on if anything is still free ([`Rack::pass_on`]).
 
 use crate::clock::Moment;
 use crate::error::{Cause, Error};
@@ -77,6 +77,8 @@ struct Book<E: Send + 'static> {
     taken: u32,
     /// Those of them whose connection is being opened.
     opening: u32,
+    /// Those of these that are open and on their way to the shelf.
+    arriving: u32,
     /// Connections whose check is under way.
     checking: u32,
     /// Places that were used before, lowest first.
@@ -92,6 +94,8 @@ struct Book<E: Send + 'static> {
     outage: Option<Outage>,
     /// Permits of connections that are being closed, and since when.
     closing: HashMap<u64, (Permit<E>, Moment)>,
+    /// Connections that were found to be too many and are on their way to be closed.
+    condemned: u32,
     /// Connections that take so long to close that their place was given away.
     overdue: u32,
     /// Somebody waits on `changed`.
@@ -114,6 +118,8 @@ pub(crate) struct Numbers {
     pub(crate) max_size: u32,
     pub(crate) min_idle: u32,
     pub(crate) taken: u32,
+    /// Open and, unless somebody has them, on the shelf.
+    pub(crate) ready: u32,
     pub(crate) opening: u32,
     pub(crate) checking: u32,
     pub(crate) closing: u32,
@@ -133,6 +139,7 @@ impl<E: Send + 'static> Rack<E> {
                 limits,
                 taken: 0,
                 opening: 0,
+                arriving: 0,
                 checking: 0,
                 free: BinaryHeap::new(),
                 fresh: 0,
@@ -141,6 +148,7 @@ impl<E: Send + 'static> Rack<E> {
                 warm: 0,
                 outage: None,
                 closing: HashMap::new(),
+                condemned: 0,
                 overdue: 0,
                 watchers: 0,
             }),
@@ -167,7 +175,12 @@ impl<E: Send + 'static> Rack<E> {
 
     fn offer(&self, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Vec<Box<E>> {
         let mut book = self.book.lock();
-        if book.phase == Phase::Closed || book.surplus() > 0 {
+        if book.phase == Phase::Closed {
+            return vec![entry];
+        }
+        if book.surplus() > 0 {
+            book.condemned += 1;
+            self.leave(book, Vec::new());
             return vec![entry];
         }
         let rung = self.assign(&mut book, Taken { slot, entry, mark }, now);
@@ -179,22 +192,20 @@ impl<E: Send + 'static> Rack<E> {
     /// wakes somebody to come and get it.
     fn assign(&self, book: &mut Book<E>, taken: Taken<E>, now: Moment) -> Vec<Arc<Waiter<E>>> {
         let Taken { slot, mut entry, mark } = taken;
-        let due = book.queue.oldest().is_some_and(|since| {
-            book.limits.patience.is_none_or(|patience| now.since(since) >= patience)
-        });
+        let due = book
+            .queue
+            .oldest()
+            .is_some_and(|since| book.limits.patience.is_none_or(|patience| now.since(since) >= patience));
         if due && book.phase == Phase::Open {
             // The previous borrower's record ends here; the new one writes its own when it runs.
             if let Some(slot) = self.shelf.slot(slot) {
                 slot.set_mark(Mark::BUSY);
             }
-            let awake = book.queue.awake();
             match book.queue.give(entry) {
                 Ok(waiter) => {
-                    let mut rung = vec![waiter];
-                    if book.queue.awake() < awake {
-                        // It had been woken for something else, which it will not look at now.
-                        rung.extend(self.pass_on(book));
-                    }
+                    // It may have been about to look for something else, and will not do that now.
+                    let mut rung = self.pass_on(book);
+                    rung.push(waiter);
                     return rung;
                 }
                 Err(back) => entry = back,
@@ -216,9 +227,10 @@ impl<E: Send + 'static> Rack<E> {
             Phase::Paused => return Vec::new(),
             Phase::Open => {}
         }
-        let surplus = book.surplus();
-        if surplus > 0 {
-            return self.drain(surplus);
+        let surplus = self.condemn(&mut book);
+        if !surplus.is_empty() {
+            self.leave(book, Vec::new());
+            return surplus;
         }
         if book.queue.sleepers() > 0
             && let Some(taken) = self.shelf.take(0, 0, u32::MAX)
@@ -227,6 +239,13 @@ impl<E: Send + 'static> Rack<E> {
             self.leave(book, rung);
         }
         Vec::new()
+    }
+
+    /// Takes idle connections off the shelf that there is no room for any more. They are to be closed.
+    fn condemn(&self, book: &mut Book<E>) -> Vec<Box<E>> {
+        let surplus = self.drain(book.surplus());
+        book.condemned += surplus.len() as u32;
+        surplus
     }
 
     /// Takes up to `count` idle connections off the shelf, highest places first.
@@ -284,9 +303,8 @@ impl<E: Send + 'static> Rack<E> {
     /// Leaves the queue. What was put into the waiter's cell in the last moment is returned.
     pub(crate) fn withdraw(&self, ticket: Ticket, waiter: &Waiter<E>) -> Word<E> {
         let mut book = self.book.lock();
-        let awake = book.queue.awake();
         let word = book.queue.leave(ticket, waiter);
-        let rung = if book.queue.awake() < awake { self.pass_on(&mut book) } else { Vec::new() };
+        let rung = self.pass_on(&mut book);
         self.leave(book, rung);
         word
     }
@@ -302,14 +320,13 @@ impl<E: Send + 'static> Rack<E> {
 
     // ---- places ----
 
-    /// Plans as many connections as are wanted and allowed: those who wait, `min_idle`, and replacements, less what is
-    /// idle, being opened or being checked.
+    /// Plans as many connections as are wanted and allowed, less what is being opened or checked already.
     pub(crate) fn plan(self: &Arc<Self>, now: Moment) -> Vec<Permit<E>> {
         let mut book = self.book.lock();
         if book.phase != Phase::Open || book.room() == 0 {
             return Vec::new();
         }
-        let mut wanted = book.demand().saturating_sub(self.shelf.idle() + book.opening + book.checking);
+        let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.checking);
         wanted = wanted.max(book.warm.saturating_sub(book.taken)).min(book.room());
         if let Some(outage) = &book.outage {
             // One probe at a time while the server is away.
@@ -338,15 +355,14 @@ impl<E: Send + 'static> Rack<E> {
         }
         book.taken += 1;
         book.opening += 1;
-        Permit { rack: Arc::clone(self), slot, opening: true }
+        Permit { rack: Arc::clone(self), slot, opening: true, void: false }
     }
 
     /// Whether anybody still wants a connection that is about to be opened: a returned one may have served.
     pub(crate) fn still_wanted(&self) -> bool {
         let book = self.book.lock();
         book.phase != Phase::Closed
-            && (book.taken <= book.warm
-                || book.demand() + 1 > self.shelf.idle() + book.opening + book.checking)
+            && (book.taken <= book.warm || book.demand(self.shelf.idle()) >= book.opening + book.checking)
     }
 
     /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
@@ -356,6 +372,7 @@ impl<E: Send + 'static> Rack<E> {
         let mut book = self.book.lock();
         debug_assert!(permit.opening, "opened twice");
         permit.opening = false;
+        book.arriving += 1;
         book.owed = book.owed.saturating_sub(u32::from(pays_debt));
         let outage = book.outage.take();
         self.leave(book, Vec::new());
@@ -394,8 +411,11 @@ impl<E: Send + 'static> Rack<E> {
         self.leave(book, rung);
     }
 
-    fn vacate(&self, permit: &Permit<E>) {
-        let mut book = self.book.lock();
+    /// Takes the permit's place back.
+    fn vacate(&self, book: &mut Book<E>, permit: &mut Permit<E>) -> Vec<Arc<Waiter<E>>> {
+        if std::mem::replace(&mut permit.void, true) {
+            return Vec::new();
+        }
         book.taken -= 1;
         book.opening -= u32::from(permit.opening);
         book.free.push(Reverse(permit.slot));
@@ -403,8 +423,7 @@ impl<E: Send + 'static> Rack<E> {
             slot.set_mark(Mark::VACANT);
         }
         // One who is awake already will come by the book and see the place.
-        let rung = if book.queue.awake() == 0 { book.queue.rouse(1) } else { Vec::new() };
-        self.leave(book, rung);
+        if book.queue.awake() == 0 { book.queue.rouse(1) } else { Vec::new() }
     }
 
     /// A check begins: its connection counts as one that is about to come free.
@@ -436,12 +455,13 @@ impl<E: Send + 'static> Rack<E> {
 
     // ---- closing connections ----
 
-    /// Takes over the permit of a connection that is about to be closed.
-    pub(crate) fn close_begins(&self, connection: u64, permit: Permit<E>, now: Moment) {
+    /// Takes over the permit of a connection that is about to be closed; `condemned` if it was one too many.
+    pub(crate) fn close_begins(&self, connection: u64, permit: Permit<E>, now: Moment, condemned: bool) {
         if let Some(slot) = self.shelf.slot(permit.slot) {
             slot.set_mark(Mark::BUSY);
         }
         let mut book = self.book.lock();
+        book.condemned = book.condemned.saturating_sub(u32::from(condemned));
         book.closing.insert(connection, (permit, now));
         self.leave(book, Vec::new());
     }
@@ -449,23 +469,28 @@ impl<E: Send + 'static> Rack<E> {
     /// The connection is closed: its place is free, if it was not given away meanwhile.
     pub(crate) fn close_ends(&self, connection: u64) {
         let mut book = self.book.lock();
-        let closed = book.closing.remove(&connection);
-        book.overdue -= u32::from(closed.is_none());
-        self.leave(book, Vec::new());
-        drop(closed);
+        let mut closed = book.closing.remove(&connection);
+        // In one step with the removal: in between, the connection would count as one too many.
+        let rung = match &mut closed {
+            Some((permit, _)) => self.vacate(&mut book, permit),
+            None => {
+                book.overdue -= 1;
+                Vec::new()
+            }
+        };
+        self.leave(book, rung);
     }
 
     /// Gives away the places of connections that have been closing since before `limit`. Returns the oldest of the
     /// others.
     pub(crate) fn give_up_slow_closes(&self, limit: Moment) -> Option<Moment> {
         let mut book = self.book.lock();
-        let slow: Vec<u64> =
-            book.closing.iter().filter(|(_, (_, since))| *since <= limit).map(|(id, _)| *id).collect();
-        let permits: Vec<_> = slow.iter().filter_map(|id| book.closing.remove(id)).collect();
+        let slow: Vec<u64> = book.closing.iter().filter(|(_, (_, since))| *since <= limit).map(|(id, _)| *id).collect();
+        let mut permits: Vec<_> = slow.iter().filter_map(|id| book.closing.remove(id)).collect();
         book.overdue += permits.len() as u32;
+        let rung = permits.iter_mut().flat_map(|(permit, _)| self.vacate(&mut book, permit)).collect();
         let next = book.closing.values().map(|(_, since)| *since).min();
-        self.leave(book, Vec::new());
-        drop(permits);
+        self.leave(book, rung);
         next
     }
 
@@ -516,10 +541,13 @@ impl<E: Send + 'static> Rack<E> {
         book.limits.max_size = max_size;
         book.limits.min_idle = book.limits.min_idle.min(max_size);
         let rung = book.queue.rouse(grown);
-        let surplus = book.surplus();
         self.leave(book, rung);
+        // As in `close`: who published a connection before it could see the alert is seen below.
         fence(Ordering::SeqCst);
-        self.drain(surplus)
+        let mut book = self.book.lock();
+        let surplus = self.condemn(&mut book);
+        self.leave(book, Vec::new());
+        surplus
     }
 
     pub(crate) fn set_warm(&self, warm: u32) {
@@ -587,13 +615,18 @@ impl<E: Send + 'static> Book<E> {
         places.min(self.limits.max_connecting.saturating_sub(self.opening))
     }
 
-    fn demand(&self) -> u32 {
-        self.queue.len().saturating_add(self.limits.min_idle).saturating_add(self.owed)
+    /// How many connections are wanted besides those on the shelf: one for each waiter that is about to sleep, who has
+    /// looked at the shelf in vain, and what the minimum lacks. Idle connections do not count for waiters: a slot's
+    /// word says "idle" until whoever took the connection has written its own name there.
+    fn demand(&self, idle: u32) -> u32 {
+        let ready = self.limits.min_idle.saturating_add(self.owed).saturating_sub(idle);
+        self.queue.sleepers().saturating_add(ready)
     }
 
     /// Connections that are too many and not being closed yet.
     fn surplus(&self) -> u32 {
-        self.taken.saturating_sub(self.closing.len() as u32).saturating_sub(self.limits.max_size)
+        let leaving = self.closing.len() as u32 + self.condemned;
+        self.taken.saturating_sub(leaving).saturating_sub(self.limits.max_size)
     }
 
     fn numbers(&self) -> Numbers {
@@ -602,7 +635,8 @@ impl<E: Send + 'static> Book<E> {
             max_size: self.limits.max_size,
             min_idle: self.limits.min_idle,
             taken: self.taken,
-            opening: self.opening,
+            ready: self.taken.saturating_sub(self.opening),
+            opening: self.opening - self.arriving,
             checking: self.checking,
             closing: self.closing.len() as u32,
             overdue: self.overdue,
@@ -618,6 +652,8 @@ pub(crate) struct Permit<E: Send + 'static> {
     rack: Arc<Rack<E>>,
     slot: u32,
     opening: bool,
+    /// Its place has been given back already.
+    void: bool,
 }
 
 impl<E: Send + 'static> Permit<E> {
@@ -634,7 +670,12 @@ impl<E: Send + 'static> Permit<E> {
 
 impl<E: Send + 'static> Drop for Permit<E> {
     fn drop(&mut self) {
-        self.rack.vacate(self);
+        if !self.void {
+            let rack = Arc::clone(&self.rack);
+            let mut book = rack.book.lock();
+            let rung = rack.vacate(&mut book, self);
+            rack.leave(book, rung);
+        }
     }
 }
 
@@ -655,7 +696,10 @@ impl<E: Send + 'static> Drop for Pending<E> {
     fn drop(&mut self) {
         let mut book = self.rack.book.lock();
         match self.what {
-            What::Opening => book.opening -= 1,
+            What::Opening => {
+                book.opening -= 1;
+                book.arriving -= 1;
+            }
             What::Checking => book.checking -= 1,
         }
         // Those who counted on it, and did not get it, may have to open one after all.

@@ -55,6 +55,10 @@ where
 {
     let (number, slot) = (entry.permit.rack().id, entry.permit.slot());
     remember(number, slot);
+    if cfg!(shuttle) {
+        // All threads of a model share the locals of one real thread, and a handle must not outlive its model.
+        return put_home_unseated(entry, slot, mark);
+    }
     let mut homeless = Some(entry);
     let known = HANDLES.try_with(|handles| {
         let mut handles = handles.borrow_mut();

@@ -98,7 +98,14 @@ impl<M: ManageConnection> Pool<M> {
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, Error> {
         let start = self.listened().then(now);
-        match self.0.get_timeout(timeout) {
+        // Who does not wait still gets what is idle, however long its test takes, as in r2d2.
+        let idle = if timeout.is_zero() { self.0.try_get_checked() } else { None };
+        // Not a closure: the caller's source line would be lost.
+        let lent = match idle {
+            Some(guard) => Ok(guard),
+            None => self.0.get_timeout(timeout),
+        };
+        match lent {
             Ok(guard) => Ok(PooledConnection::lent(guard, start)),
             Err(error) => {
                 if let Some(handler) = &self.0.manager().config.event_handler {
@@ -113,14 +120,15 @@ impl<M: ManageConnection> Pool<M> {
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
         let start = self.listened().then(now);
-        self.0.try_get().map(|guard| PooledConnection::lent(guard, start))
+        self.0.try_get_checked().map(|guard| PooledConnection::lent(guard, start))
     }
 
     /// How many connections are open, and how many of them are idle. Holds nobody up.
     #[must_use]
     pub fn state(&self) -> State {
-        let Stats { size, idle, .. } = self.0.stats();
-        State { connections: size, idle_connections: idle }
+        let Stats { size, idle, in_use, .. } = self.0.stats();
+        // The numbers are read one after another; a connection that was lent meanwhile is an open one.
+        State { connections: size.max(idle + in_use), idle_connections: idle }
     }
 
     /// The configured largest number of connections.

@@ -186,6 +186,16 @@ fn a_time_out_of_zero_takes_what_is_there_and_does_not_wait() {
 }
 
 #[test]
+fn who_does_not_wait_gets_what_has_been_idle_for_a_while_too() {
+    let pool = Pool::builder().max_size(1).build(Fake::new()).unwrap();
+    // Longer than millpond trusts a connection without asking.
+    thread::sleep(Duration::from_millis(600));
+    assert!(pool.get_timeout(Duration::ZERO).is_ok());
+    thread::sleep(Duration::from_millis(600));
+    assert!(pool.try_get().is_some());
+}
+
+#[test]
 fn get_waits_as_long_as_the_connection_time_out_says() {
     let pool = Pool::builder().max_size(1).connection_timeout(SOON).build(Fake::new()).unwrap();
     let held = pool.get().unwrap();

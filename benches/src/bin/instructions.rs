@@ -14,10 +14,7 @@ fn main() -> ExitCode {
     let times = arguments.next().and_then(|times| times.parse().ok());
     let (Some(kind), Some(times)) = (kind, times) else {
         let names = Kind::ALL.map(|kind| format!("'{}'", kind.name()));
-        eprintln!(
-            "usage: instructions POOL TIMES\npools: {}",
-            names.join(", ")
-        );
+        eprintln!("usage: instructions POOL TIMES\npools: {}", names.join(", "));
         return ExitCode::FAILURE;
     };
     kind.full(Setting::of_size(8)).burst(times);

@@ -63,10 +63,7 @@ fn main() -> ExitCode {
     let per_connection = (live() - before - full) as f64 / (1_024.0 - 8.0);
 
     first.burst(CHECKOUTS);
-    let allocations = (0..5)
-        .map(|_| allocations(first.as_ref()))
-        .min()
-        .unwrap_or(0);
+    let allocations = (0..5).map(|_| allocations(first.as_ref())).min().unwrap_or(0);
     println!("{empty} {first_pool} {full} {per_connection} {allocations} {threads}");
     drop((first, small, large));
     ExitCode::SUCCESS

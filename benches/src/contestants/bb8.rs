@@ -14,11 +14,7 @@ use super::{Conn, Factory, Lender, Setting};
 use crate::block_on::block_on;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .expect("one more thread can be had")
+    Builder::new_multi_thread().worker_threads(1).enable_time().build().expect("one more thread can be had")
 });
 
 /// Inside the runtime, for as long as the value lives.
@@ -53,15 +49,11 @@ pub(super) struct Bb8 {
 impl Bb8 {
     pub(super) fn new(setting: Setting) -> Self {
         let _inside = inside_runtime();
-        let mut builder = Pool::builder()
-            .max_size(setting.size)
-            .test_on_check_out(false);
+        let mut builder = Pool::builder().max_size(setting.size).test_on_check_out(false);
         if let Some(timeout) = setting.timeout {
             builder = builder.connection_timeout(timeout);
         }
-        Self {
-            pool: builder.build_unchecked(Connections::default()),
-        }
+        Self { pool: builder.build_unchecked(Connections::default()) }
     }
 }
 

@@ -10,9 +10,7 @@ pub(super) struct Lockfree {
 
 impl Lockfree {
     pub(super) fn new() -> Self {
-        Self {
-            pool: LinearObjectPool::new(|| Conn { id: 0, uses: 0 }, |_| {}),
-        }
+        Self { pool: LinearObjectPool::new(|| Conn { id: 0, uses: 0 }, |_| {}) }
     }
 }
 

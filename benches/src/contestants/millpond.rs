@@ -40,9 +40,7 @@ pub(super) struct Get {
 
 impl Get {
     pub(super) fn new(setting: Setting, strict: bool) -> Self {
-        Self {
-            pool: pool(setting, strict),
-        }
+        Self { pool: pool(setting, strict) }
     }
 }
 
@@ -56,9 +54,7 @@ impl Lender for Get {
     }
 
     fn hold(&self) -> impl Sized {
-        self.pool
-            .get()
-            .expect("nobody else has connections of this pool")
+        self.pool.get().expect("nobody else has connections of this pool")
     }
 }
 
@@ -69,9 +65,7 @@ pub(super) struct With {
 
 impl With {
     pub(super) fn new(setting: Setting) -> Self {
-        Self {
-            pool: pool(setting, false),
-        }
+        Self { pool: pool(setting, false) }
     }
 }
 
@@ -81,8 +75,6 @@ impl Lender for With {
     }
 
     fn hold(&self) -> impl Sized {
-        self.pool
-            .get()
-            .expect("nobody else has connections of this pool")
+        self.pool.get().expect("nobody else has connections of this pool")
     }
 }

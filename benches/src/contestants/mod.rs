@@ -35,10 +35,7 @@ pub struct Factory {
 
 impl Factory {
     pub fn make(&self) -> Conn {
-        Conn {
-            id: self.made.fetch_add(1, Ordering::Relaxed),
-            uses: 0,
-        }
+        Conn { id: self.made.fetch_add(1, Ordering::Relaxed), uses: 0 }
     }
 }
 
@@ -51,10 +48,7 @@ pub struct Setting {
 
 impl Setting {
     pub fn of_size(size: u32) -> Self {
-        Self {
-            size,
-            timeout: None,
-        }
+        Self { size, timeout: None }
     }
 }
 

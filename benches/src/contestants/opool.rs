@@ -20,9 +20,7 @@ pub(super) struct Opool {
 
 impl Opool {
     pub(super) fn new(setting: Setting) -> Self {
-        Self {
-            pool: Pool::new(setting.size as usize, Connections::default()),
-        }
+        Self { pool: Pool::new(setting.size as usize, Connections::default()) }
     }
 }
 

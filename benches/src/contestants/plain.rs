@@ -27,10 +27,7 @@ struct Guard<'a> {
 
 impl Plain {
     pub(super) fn new(setting: Setting) -> Self {
-        let shelf = Shelf {
-            idle: Vec::with_capacity(setting.size as usize),
-            opened: 0,
-        };
+        let shelf = Shelf { idle: Vec::with_capacity(setting.size as usize), opened: 0 };
         Self {
             factory: Factory::default(),
             shelf: Mutex::new(shelf),
@@ -45,27 +42,16 @@ impl Plain {
         let mut deadline = None;
         loop {
             if let Some(conn) = shelf.idle.pop() {
-                return Some(Guard {
-                    pool: self,
-                    conn: Some(conn),
-                });
+                return Some(Guard { pool: self, conn: Some(conn) });
             }
             if shelf.opened < self.size {
                 shelf.opened += 1;
-                return Some(Guard {
-                    pool: self,
-                    conn: Some(self.factory.make()),
-                });
+                return Some(Guard { pool: self, conn: Some(self.factory.make()) });
             }
             let now = Instant::now();
             let deadline = *deadline.get_or_insert(now + self.timeout);
-            let left = deadline
-                .checked_duration_since(now)
-                .filter(|left| !left.is_zero())?;
-            (shelf, _) = self
-                .returned
-                .wait_timeout(shelf, left)
-                .expect("no user code runs under the lock");
+            let left = deadline.checked_duration_since(now).filter(|left| !left.is_zero())?;
+            (shelf, _) = self.returned.wait_timeout(shelf, left).expect("no user code runs under the lock");
         }
     }
 }
@@ -73,12 +59,7 @@ impl Plain {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if let Some(conn) = self.conn.take() {
-            self.pool
-                .shelf
-                .lock()
-                .expect("no user code runs under the lock")
-                .idle
-                .push(conn);
+            self.pool.shelf.lock().expect("no user code runs under the lock").idle.push(conn);
             self.pool.returned.notify_one();
         }
     }
@@ -94,7 +75,6 @@ impl Lender for Plain {
     }
 
     fn hold(&self) -> impl Sized {
-        self.get()
-            .expect("nobody else has connections of this pool")
+        self.get().expect("nobody else has connections of this pool")
     }
 }

@@ -32,16 +32,11 @@ pub(super) struct R2d2 {
 
 impl R2d2 {
     pub(super) fn new(setting: Setting, min_idle: Option<u32>, checked: bool) -> Self {
-        let mut builder = Pool::builder()
-            .max_size(setting.size)
-            .min_idle(min_idle)
-            .test_on_check_out(checked);
+        let mut builder = Pool::builder().max_size(setting.size).min_idle(min_idle).test_on_check_out(checked);
         if let Some(timeout) = setting.timeout {
             builder = builder.connection_timeout(timeout);
         }
-        Self {
-            pool: builder.build_unchecked(Connections::default()),
-        }
+        Self { pool: builder.build_unchecked(Connections::default()) }
     }
 }
 
@@ -55,8 +50,6 @@ impl Lender for R2d2 {
     }
 
     fn hold(&self) -> impl Sized {
-        self.pool
-            .get()
-            .expect("nobody else has connections of this pool")
+        self.pool.get().expect("nobody else has connections of this pool")
     }
 }

@@ -10,14 +10,7 @@ use crate::plan::Plan;
 use crate::report::{Progress, Report};
 use crate::table::{Table, number, time};
 
-const KINDS: [Kind; 6] = [
-    Kind::Millpond,
-    Kind::MillpondStrict,
-    Kind::R2d2,
-    Kind::Bb8,
-    Kind::Deadpool,
-    Kind::Plain,
-];
+const KINDS: [Kind; 6] = [Kind::Millpond, Kind::MillpondStrict, Kind::R2d2, Kind::Bb8, Kind::Deadpool, Kind::Plain];
 const CONNECTIONS: u32 = 8;
 const TIMEOUT: Duration = Duration::from_millis(50);
 const MILLI: Hold = Hold::Sleep(Duration::from_millis(1));
@@ -30,12 +23,7 @@ struct Scene {
 }
 
 const SCENES: [Scene; 7] = [
-    Scene {
-        title: "64 threads, not held",
-        threads: 64,
-        hold: Hold::None,
-        timeout: None,
-    },
+    Scene { title: "64 threads, not held", threads: 64, hold: Hold::None, timeout: None },
     Scene {
         title: "64 threads, held 1 µs (spinning)",
         threads: 64,
@@ -48,30 +36,10 @@ const SCENES: [Scene; 7] = [
         hold: Hold::Sleep(Duration::from_micros(100)),
         timeout: None,
     },
-    Scene {
-        title: "64 threads, held 1 ms (sleeping)",
-        threads: 64,
-        hold: MILLI,
-        timeout: None,
-    },
-    Scene {
-        title: "200 threads, held 1 ms (sleeping)",
-        threads: 200,
-        hold: MILLI,
-        timeout: None,
-    },
-    Scene {
-        title: "64 threads, held 1 ms, time-out 50 ms",
-        threads: 64,
-        hold: MILLI,
-        timeout: Some(TIMEOUT),
-    },
-    Scene {
-        title: "200 threads, held 1 ms, time-out 50 ms",
-        threads: 200,
-        hold: MILLI,
-        timeout: Some(TIMEOUT),
-    },
+    Scene { title: "64 threads, held 1 ms (sleeping)", threads: 64, hold: MILLI, timeout: None },
+    Scene { title: "200 threads, held 1 ms (sleeping)", threads: 200, hold: MILLI, timeout: None },
+    Scene { title: "64 threads, held 1 ms, time-out 50 ms", threads: 64, hold: MILLI, timeout: Some(TIMEOUT) },
+    Scene { title: "200 threads, held 1 ms, time-out 50 ms", threads: 200, hold: MILLI, timeout: Some(TIMEOUT) },
 ];
 /// The places of some scenes and contestants in the lists above.
 const NOT_HELD: usize = 0;
@@ -133,10 +101,7 @@ pub fn run(plan: Plan, report: &mut Report) {
             for turn in 0..KINDS.len() {
                 let row = (turn + round) % KINDS.len();
                 progress.at(round, &format!("{}, {}", KINDS[row].name(), scene.title));
-                let pool = KINDS[row].full(Setting {
-                    size: CONNECTIONS,
-                    timeout: scene.timeout,
-                });
+                let pool = KINDS[row].full(Setting { size: CONNECTIONS, timeout: scene.timeout });
                 one(plan, scene, pool.as_ref(), &mut series[row]);
             }
         }
@@ -151,37 +116,21 @@ fn one(plan: Plan, scene: &Scene, pool: &dyn Contestant, series: &mut Series) {
     // Long enough for a starved thread to show, and for fifty turns of everybody with 1 ms held.
     let span = match scene.hold {
         Hold::None | Hold::Spin(_) => Duration::from_millis(400),
-        Hold::Sleep(_) => Duration::from_millis(1_200),
+        Hold::Sleep(_) => Duration::from_millis(1_000),
     };
     let work = |(): &mut (), stop: &_| pool.serve(scene.hold, scene.sample(), stop);
     let mut ran = crew(scene.threads, plan.span(span), |_| (), work);
 
     let served: u64 = ran.results.iter().map(|one| one.checkouts).sum();
     let failed: u64 = ran.results.iter().map(|one| one.timeouts).sum();
-    let most = ran
-        .results
-        .iter()
-        .map(|one| one.checkouts)
-        .max()
-        .unwrap_or(0);
-    let least = ran
-        .results
-        .iter()
-        .map(|one| one.checkouts)
-        .min()
-        .unwrap_or(0);
-    let mut waits: Vec<u64> = ran
-        .results
-        .iter_mut()
-        .flat_map(|one: &mut Served| one.waits.drain(..))
-        .collect();
+    let most = ran.results.iter().map(|one| one.checkouts).max().unwrap_or(0);
+    let least = ran.results.iter().map(|one| one.checkouts).min().unwrap_or(0);
+    let mut waits: Vec<u64> = ran.results.iter_mut().flat_map(|one: &mut Served| one.waits.drain(..)).collect();
 
     series.rate.push(served as f64 / ran.elapsed.as_secs_f64());
     let held: u64 = ran.results.iter().map(|one| one.held).sum();
     series.held.push(held as f64 / waits.len() as f64);
-    series
-        .cpu
-        .push(ran.cpu.as_nanos() as f64 / served.max(1) as f64);
+    series.cpu.push(ran.cpu.as_nanos() as f64 / served.max(1) as f64);
     series.most_over_least.push(most as f64 / least as f64);
     series.p50.push(quantile(&mut waits, 0.5) as f64);
     series.p99.push(quantile(&mut waits, 0.99) as f64);
@@ -203,17 +152,8 @@ fn tell(report: &mut Report, measured: &Measured) {
     for (scene, series) in SCENES.iter().zip(measured) {
         let timed = scene.timeout.is_some();
         let last = if timed { "failed" } else { "worst" };
-        let mut table = Table::new([
-            scene.title,
-            "per s",
-            "over r2d2",
-            "p50",
-            "p99",
-            "p99.9",
-            last,
-            "most/least",
-            "CPU",
-        ]);
+        let mut table =
+            Table::new([scene.title, "per s", "over r2d2", "p50", "p99", "p99.9", last, "most/least", "CPU"]);
         let reference = &series[R2D2];
         for (kind, own) in KINDS.iter().zip(series) {
             let over = own.rate.over(&reference.rate).median();
@@ -224,11 +164,7 @@ fn tell(report: &mut Report, measured: &Measured) {
                 time(own.p50.median()),
                 time(own.p99.median()),
                 time(own.p999.median()),
-                if timed {
-                    format!("{} %", number(own.failed_percent()))
-                } else {
-                    time(own.worst.most())
-                },
+                if timed { format!("{} %", number(own.failed_percent())) } else { time(own.worst.most()) },
                 number(own.most_over_least.median()),
                 time(own.cpu.median()),
             ]);
@@ -267,32 +203,14 @@ fn record(report: &mut Report, measured: &Measured) {
     let ideal = |scene: usize| SCENES[scene].ideal(own(scene).held.median());
     let asked = |scene: usize| SCENES[scene].ideal(SCENES[scene].asked());
     let found = &mut report.found;
-    found.record(
-        Figure::MilliTail,
-        own(SIXTY_FOUR).p99.median() / ideal(SIXTY_FOUR),
-    );
-    found.record(
-        Figure::MilliTailAsked,
-        own(SIXTY_FOUR).p99.median() / asked(SIXTY_FOUR),
-    );
-    found.record(
-        Figure::MilliWorst,
-        own(SIXTY_FOUR).worst.most() / asked(SIXTY_FOUR),
-    );
-    found.record(
-        Figure::MilliServed,
-        own(SIXTY_FOUR).most_over_least.median(),
-    );
-    found.record(
-        Figure::MilliTimeouts,
-        own(SIXTY_FOUR_TIMED).failed_percent(),
-    );
+    found.record(Figure::MilliTail, own(SIXTY_FOUR).p99.median() / ideal(SIXTY_FOUR));
+    found.record(Figure::MilliTailAsked, own(SIXTY_FOUR).p99.median() / asked(SIXTY_FOUR));
+    found.record(Figure::MilliWorst, own(SIXTY_FOUR).worst.most() / asked(SIXTY_FOUR));
+    found.record(Figure::MilliServed, own(SIXTY_FOUR).most_over_least.median());
+    found.record(Figure::MilliTimeouts, own(SIXTY_FOUR_TIMED).failed_percent());
     found.record(Figure::MilliThroughput, over(SIXTY_FOUR));
     found.record(Figure::HundredThroughput, over(HUNDRED));
-    found.record(
-        Figure::HundredTail,
-        own(HUNDRED).p99.over(&r2d2(HUNDRED).p99).median(),
-    );
+    found.record(Figure::HundredTail, own(HUNDRED).p99.over(&r2d2(HUNDRED).p99).median());
     found.record(Figure::NoHoldThroughput, over(NOT_HELD));
     found.record(Figure::CrowdWorst, own(CROWD).worst.most() / asked(CROWD));
 }

@@ -52,18 +52,10 @@ pub fn run(plan: Plan, report: &mut Report) {
     );
     let mut table = Table::new(["one thread", "instructions", "over r2d2"]);
     for (kind, count) in kinds.iter().zip(&counted) {
-        table.row([
-            kind.name().to_owned(),
-            number(*count),
-            number(count / counted[0]),
-        ]);
+        table.row([kind.name().to_owned(), number(*count), number(count / counted[0])]);
         match kind {
-            Kind::Millpond => report
-                .found
-                .record(Figure::InstructionsGet, count / counted[0]),
-            Kind::MillpondWith => report
-                .found
-                .record(Figure::InstructionsWith, count / counted[0]),
+            Kind::Millpond => report.found.record(Figure::InstructionsGet, count / counted[0]),
+            Kind::MillpondWith => report.found.record(Figure::InstructionsWith, count / counted[0]),
             _ => {}
         }
     }
@@ -86,10 +78,6 @@ fn counted(program: &Path, kind: Kind, times: u64) -> Option<f64> {
         .ok()?;
     let log = String::from_utf8_lossy(&output.stderr);
     // Callgrind ends with a line like `==123== Collected : 4567`.
-    let total = log
-        .lines()
-        .rev()
-        .find_map(|line| line.split_once("Collected :"))?
-        .1;
+    let total = log.lines().rev().find_map(|line| line.split_once("Collected :"))?.1;
     total.split_whitespace().next()?.parse().ok()
 }

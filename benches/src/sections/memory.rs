@@ -9,13 +9,7 @@ use crate::report::{Progress, Report};
 use crate::sibling::program;
 use crate::table::{Table, number};
 
-const KINDS: [Kind; 5] = [
-    Kind::Millpond,
-    Kind::R2d2,
-    Kind::Bb8,
-    Kind::Deadpool,
-    Kind::Plain,
-];
+const KINDS: [Kind; 5] = [Kind::Millpond, Kind::R2d2, Kind::Bb8, Kind::Deadpool, Kind::Plain];
 
 /// The numbers of the program `memory`, in its order.
 struct Counted {
@@ -54,59 +48,25 @@ pub fn run(_: Plan, report: &mut Report) {
          itself included. The thread of bb8 and deadpool is that of the timer which they are given.",
         size_of::<Conn>()
     ));
-    let mut table = Table::new([
-        "bytes",
-        "empty",
-        "first",
-        "full",
-        "per connection",
-        "allocations per checkout",
-        "threads",
-    ]);
+    let mut table =
+        Table::new(["bytes", "empty", "first", "full", "per connection", "allocations per checkout", "threads"]);
     for (kind, counted) in KINDS.iter().zip(&counted) {
-        let Counted {
-            empty,
-            first,
-            full,
-            per_connection,
-            allocations,
-            threads,
-        } = counted;
-        let cells = [
-            *empty,
-            *first,
-            *full,
-            *per_connection,
-            *allocations,
-            *threads,
-        ]
-        .map(number);
+        let Counted { empty, first, full, per_connection, allocations, threads } = counted;
+        let cells = [*empty, *first, *full, *per_connection, *allocations, *threads].map(number);
         table.row([kind.name().to_owned()].into_iter().chain(cells));
     }
     report.table(&table);
     if let Some(own) = counted.first() {
         report.found.record(Figure::FixedMemory, own.empty);
-        report
-            .found
-            .record(Figure::ConnectionMemory, own.per_connection);
+        report.found.record(Figure::ConnectionMemory, own.per_connection);
         report.found.record(Figure::Allocations, own.allocations);
     }
 }
 
 fn parse(line: &str) -> Option<Counted> {
-    let numbers: Vec<f64> = line
-        .split_whitespace()
-        .map(|word| word.parse().ok())
-        .collect::<Option<_>>()?;
+    let numbers: Vec<f64> = line.split_whitespace().map(|word| word.parse().ok()).collect::<Option<_>>()?;
     let [empty, first, full, per_connection, allocations, threads] = numbers[..] else {
         return None;
     };
-    Some(Counted {
-        empty,
-        first,
-        full,
-        per_connection,
-        allocations: allocations / 1_000.0,
-        threads,
-    })
+    Some(Counted { empty, first, full, per_connection, allocations: allocations / 1_000.0, threads })
 }

@@ -29,22 +29,12 @@ impl Server {
         // The port is free again once the listener is dropped, and the system does not soon give it to another.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .current_dir(env::temp_dir())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let client =
-            Client::open(format!("redis://127.0.0.1:{port}/")).map_err(io::Error::other)?;
+        let client = Client::open(format!("redis://127.0.0.1:{port}/")).map_err(io::Error::other)?;
         let server = Self { child, client };
         let begin = Instant::now();
         let mut conn = loop {
@@ -74,9 +64,7 @@ impl Drop for Server {
 }
 
 fn get(conn: &mut Connection, keys: &[String], choice: u64) {
-    let value: u64 = conn
-        .get(&keys[(choice % KEYS) as usize])
-        .expect("the server runs until the section ends");
+    let value: u64 = conn.get(&keys[(choice % KEYS) as usize]).expect("the server runs until the section ends");
     black_box(value);
 }
 
@@ -102,9 +90,7 @@ pub fn run(plan: Plan, report: &mut Report) {
         }
     };
     let client = &server.client;
-    let keys: &[String] = &(0..KEYS)
-        .map(|key| format!("item:{key}"))
-        .collect::<Vec<_>>();
+    let keys: &[String] = &(0..KEYS).map(|key| format!("item:{key}")).collect::<Vec<_>>();
     let raw = Kept::new();
     let own = millpond::Pool::builder(client.clone())
         .max_size(CONNECTIONS)
@@ -115,35 +101,17 @@ pub fn run(plan: Plan, report: &mut Report) {
     let through_r2d2 = |kind, pool: r2d2::Pool<Client>| {
         Way::through(kind, move || {
             let pool = pool.clone();
-            Box::new(move |choice| {
-                get(
-                    &mut pool.get().expect("there is a connection for each thread"),
-                    keys,
-                    choice,
-                )
-            })
+            Box::new(move |choice| get(&mut pool.get().expect("there is a connection for each thread"), keys, choice))
         })
     };
     let ways = [
         Way::raw(|| {
-            let mut own = raw.take(|| {
-                client
-                    .get_connection()
-                    .expect("the server runs until the section ends")
-            });
-            Box::new(move |choice| {
-                get(own.conn.as_mut().expect("only drop takes it"), keys, choice)
-            })
+            let mut own = raw.take(|| client.get_connection().expect("the server runs until the section ends"));
+            Box::new(move |choice| get(own.conn.as_mut().expect("only drop takes it"), keys, choice))
         }),
         Way::through(Kind::Millpond, || {
             let pool = &own;
-            Box::new(move |choice| {
-                get(
-                    &mut pool.get().expect("there is a connection for each thread"),
-                    keys,
-                    choice,
-                )
-            })
+            Box::new(move |choice| get(&mut pool.get().expect("there is a connection for each thread"), keys, choice))
         }),
         through_r2d2(Kind::R2d2, checked),
         through_r2d2(Kind::R2d2Unchecked, unchecked),

@@ -47,9 +47,7 @@ pub fn run(plan: Plan, report: &mut Report) {
     drop(progress);
 
     report.heading("Pool size");
-    report.text(
-        "CPU time of a checkout and a return on one thread, in nanoseconds (median of all rounds).",
-    );
+    report.text("CPU time of a checkout and a return on one thread, in nanoseconds (median of all rounds).");
     tell(report, "all idle", &idle);
     tell(report, "all but one borrowed", &busy);
 
@@ -106,20 +104,10 @@ fn spread(costs: &[Rounds; SIZES.len()]) -> f64 {
 
 fn tell(report: &mut Report, state: &str, costs: &Costs) {
     let sizes = SIZES.map(|size| size.to_string());
-    let mut table = Table::new(
-        [state.to_owned()]
-            .into_iter()
-            .chain(sizes)
-            .chain(["dearest/cheapest".to_owned()]),
-    );
+    let mut table = Table::new([state.to_owned()].into_iter().chain(sizes).chain(["dearest/cheapest".to_owned()]));
     for (kind, costs) in KINDS.iter().zip(costs) {
         let medians = costs.iter().map(|one| number(one.median()));
-        table.row(
-            [kind.name().to_owned()]
-                .into_iter()
-                .chain(medians)
-                .chain([format!("{} ×", number(spread(costs)))]),
-        );
+        table.row([kind.name().to_owned()].into_iter().chain(medians).chain([format!("{} ×", number(spread(costs)))]));
     }
     report.table(&table);
 }

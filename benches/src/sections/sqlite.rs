@@ -24,11 +24,8 @@ struct Database {
 
 impl Database {
     fn create() -> Self {
-        let database = Self {
-            folder: env::temp_dir().join(format!("millpond-benches-{}", process::id())),
-        };
-        fs::create_dir_all(&database.folder)
-            .expect("the folder for temporary files can be written to");
+        let database = Self { folder: env::temp_dir().join(format!("millpond-benches-{}", process::id())) };
+        fs::create_dir_all(&database.folder).expect("the folder for temporary files can be written to");
         let mut conn = open(&database.file());
         let filling = conn.transaction().expect("nobody else has this database");
         filling
@@ -40,11 +37,7 @@ impl Database {
                 .expect("the table was made above");
             for id in 0..ROWS {
                 insert
-                    .execute((
-                        id as i64,
-                        format!("item number {id}"),
-                        (id * 37 % 1_000) as i64,
-                    ))
+                    .execute((id as i64, format!("item number {id}"), (id * 37 % 1_000) as i64))
                     .expect("every id is new");
             }
         }
@@ -76,12 +69,10 @@ fn set_up(conn: &mut Connection) -> rusqlite::Result<()> {
 }
 
 fn read(conn: &Connection, choice: u64) {
-    let mut statement = conn
-        .prepare_cached("SELECT price FROM item WHERE id = ?1")
-        .expect("the table was made by this run");
-    let price: i64 = statement
-        .query_row([(choice % ROWS) as i64], |row| row.get(0))
-        .expect("every id below ROWS has a row");
+    let mut statement =
+        conn.prepare_cached("SELECT price FROM item WHERE id = ?1").expect("the table was made by this run");
+    let price: i64 =
+        statement.query_row([(choice % ROWS) as i64], |row| row.get(0)).expect("every id below ROWS has a row");
     black_box(price);
 }
 
@@ -101,21 +92,14 @@ pub fn run(plan: Plan, report: &mut Report) {
     let database = Database::create();
     let file = database.file();
     let raw = Kept::new();
-    let own = millpond::Pool::builder(manager(&file))
-        .max_size(CONNECTIONS)
-        .build()
-        .expect("the file was made by this run");
+    let own =
+        millpond::Pool::builder(manager(&file)).max_size(CONNECTIONS).build().expect("the file was made by this run");
     let (checked, unchecked) = (r2d2_pool(&file, true), r2d2_pool(&file, false));
 
     let through_r2d2 = |kind, pool: r2d2::Pool<SqliteConnectionManager>| {
         Way::through(kind, move || {
             let pool = pool.clone();
-            Box::new(move |choice| {
-                read(
-                    &pool.get().expect("there is a connection for each thread"),
-                    choice,
-                )
-            })
+            Box::new(move |choice| read(&pool.get().expect("there is a connection for each thread"), choice))
         })
     };
     let ways = [
@@ -125,18 +109,12 @@ pub fn run(plan: Plan, report: &mut Report) {
         }),
         Way::through(Kind::Millpond, || {
             let pool = &own;
-            Box::new(move |choice| {
-                read(
-                    &pool.get().expect("there is a connection for each thread"),
-                    choice,
-                )
-            })
+            Box::new(move |choice| read(&pool.get().expect("there is a connection for each thread"), choice))
         }),
         Way::through(Kind::MillpondWith, || {
             let pool = &own;
             Box::new(move |choice| {
-                pool.with(|conn| read(conn, choice))
-                    .expect("there is a connection for each thread");
+                pool.with(|conn| read(conn, choice)).expect("there is a connection for each thread");
             })
         }),
         through_r2d2(Kind::R2d2, checked),

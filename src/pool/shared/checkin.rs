@@ -116,7 +116,8 @@ impl<M: Manager> Core<M> {
 
     /// Makes a connection available that is not coming back from a borrower: a new one, or one that was checked.
     pub(crate) fn admit(self: &Arc<Self>, item: Box<Item<M>>) {
-        let mark = Mark::idle(self.clock.now().tick());
+        // By the coarse clock, as borrowers read it: an idle time below zero would look like a very long one.
+        let mark = Mark::idle(self.clock.coarse().tick());
         self.put_back(item, mark);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Core, Item, retire, retire_all};
 use crate::ErrorKind;
-use crate::clock::Moment;
+use crate::clock::{Moment, ticks};
 use crate::error::{Error, Text};
 use crate::event::{self, CloseReason};
 use crate::lease::thread_number;
@@ -23,9 +23,42 @@ impl<M: Manager> Core<M> {
     /// A connection, waiting for it no longer than `timeout`.
     #[inline]
     pub(crate) fn checkout(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
-        match self.checkout_idle(place) {
+        let idle =
+            if self.settings.check_on_caller { self.checkout_here(false, place) } else { self.checkout_idle(place) };
+        match idle {
             Some(item) => Ok(item),
             None => self.checkout_slowly(timeout, place),
+        }
+    }
+
+    /// The fast path of the r2d2 module, which checks on the caller's thread as r2d2 does. With `any_age` that is also
+    /// done to a connection that has been idle for so long that the server may be gone and the check may hang.
+    pub(crate) fn checkout_here(self: &Arc<Self>, any_age: bool, place: Place) -> Option<Box<Item<M>>> {
+        let rack = &*self.rack;
+        let fresh = if any_age { u32::MAX } else { self.fresh.max(ticks(CHECKED_HERE)) };
+        loop {
+            if rack.shelf.alert() & self.barrier != 0 {
+                return None;
+            }
+            let now = self.clock.coarse();
+            let item = rack.shelf.take(seat::hint(rack.id), now.tick(), fresh)?.entry;
+            let generation = self.generation.load(Ordering::Relaxed);
+            let sound = match item.verdict(now, generation, &self.rules, Occasion::Checkout) {
+                Verdict::Keep => Some(item),
+                Verdict::Validate => self.check(item),
+                verdict => {
+                    self.unfit(item, verdict);
+                    None
+                }
+            };
+            if let Some(mut item) = sound {
+                self.lend(&mut item, self.clock.coarse(), Duration::ZERO, place);
+                return Some(item);
+            }
+            if !any_age {
+                // The deadline is the slow path's business.
+                return None;
+            }
         }
     }
 
@@ -65,12 +98,8 @@ impl<M: Manager> Core<M> {
     fn lend_timed(&self, item: &mut Item<M>, waited: Duration, place: Place) {
         item.used = self.clock.now();
         self.emit(|handler, pool| {
-            let event = event::CheckedOut {
-                connection: item.id,
-                waited,
-                location: place,
-                extensions: item.extensions(),
-            };
+            let event =
+                event::CheckedOut { connection: item.id, waited, location: place, extensions: item.extensions() };
             handler.checked_out(pool, &event);
         });
     }
@@ -172,14 +201,15 @@ impl<M: Manager> Core<M> {
         deadline: Moment,
     ) -> Result<Box<Item<M>>, Error> {
         loop {
-            // Each time round the caller has just announced itself, so this look cannot miss what came before.
-            self.open_wanted();
+            // Each time round the caller has just announced itself, so this look cannot miss what came before. And
+            // only then it plans: a connection that was seen on the shelf while planning may be gone at the look.
             if let Some(item) = self.look(true) {
                 return Ok(item);
             }
             if let Some(error) = self.hopeless() {
                 return Err(error);
             }
+            self.open_wanted();
             match turn.waiter.sleep(&self.clock, deadline) {
                 Woken::Look => {
                     if !self.rules_strict()
@@ -297,16 +327,16 @@ impl<M: Manager> Core<M> {
 
     /// Checks a connection here and now. One that fails is closed.
     fn check(self: &Arc<Self>, mut item: Box<Item<M>>) -> Option<Box<Item<M>>> {
-        let error: crate::error::Cause =
-            match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
-                Ok(Ok(())) => {
-                    item.checked = self.clock.now();
-                    item.vouched = true;
-                    return Some(item);
-                }
-                Ok(Err(error)) => Arc::new(error),
-                Err(panicked) => Arc::new(Text(panicked.to_string())),
-            };
+        let error: crate::error::Cause = match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection))
+        {
+            Ok(Ok(())) => {
+                item.checked = self.clock.now();
+                item.vouched = true;
+                return Some(item);
+            }
+            Ok(Err(error)) => Arc::new(error),
+            Err(panicked) => Arc::new(Text(panicked.to_string())),
+        };
         self.counters.check_failures.add();
         log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
         self.emit(|handler, pool| {

@@ -44,7 +44,7 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     core.deaths.lock().forget(item.dies);
     let Entry { mut connection, home, permit, id, born, uses, extensions, .. } = *item;
     drop(home);
-    core.rack.close_begins(id, permit, now);
+    core.rack.close_begins(id, permit, now, reason == CloseReason::Resize);
     core.alarm.at(now.after(CLOSE_GRACE));
     move || {
         if let Some(hook) = &core.hooks.on_close {
@@ -97,9 +97,8 @@ impl<M: Manager> Core<M> {
     pub(crate) fn refresh(self: &Arc<Self>) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         let old = self.rack.drain(u32::MAX);
-        let (old, new): (Vec<_>, Vec<_>) = old
-            .into_iter()
-            .partition(|item| item.generation != self.generation.load(Ordering::Acquire));
+        let (old, new): (Vec<_>, Vec<_>) =
+            old.into_iter().partition(|item| item.generation != self.generation.load(Ordering::Acquire));
         for item in new {
             self.admit(item);
         }

@@ -22,11 +22,11 @@ use crate::manager::Manager;
 use crate::pool::entry::{Entry, Rules};
 use crate::pool::lifespan::Deaths;
 use crate::pool::rack::Rack;
-use parking_lot::Mutex;
+use crate::sync::{AtomicU32, Mutex};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// A connection of a pool over `M`.

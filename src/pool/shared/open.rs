@@ -127,7 +127,8 @@ impl<M: Manager> Core<M> {
             checked: born,
             uses: 0,
             generation,
-            vouched: true,
+            // The r2d2 module checks at every checkout, the first one included.
+            vouched: !self.settings.check_on_caller,
             broken: false,
             labelled: false,
             extensions: OnceLock::new(),
@@ -141,16 +142,14 @@ impl<M: Manager> Core<M> {
         self.counters.connect_failures.add();
         let random = scatter(self.seed, self.counters.connect_failures.get());
         let permanent = fault == Fault::Permanent;
-        let failed = self.rack.connect_failed(cause, permanent, now, |failures| {
-            self.settings.retry.delay(failures, random)
-        });
+        let failed =
+            self.rack.connect_failed(cause, permanent, now, |failures| self.settings.retry.delay(failures, random));
         if failed.news {
             log::warn!("pool {:?}: cannot connect: {cause}", self.name);
             self.emit_state(State::Down);
         }
         self.emit(|handler, pool| {
-            let event =
-                event::ConnectFailed { error: &**cause, attempts: failed.failures, took: now.since(begun) };
+            let event = event::ConnectFailed { error: &**cause, attempts: failed.failures, took: now.since(begun) };
             handler.connect_failed(pool, &event);
         });
         match fault {

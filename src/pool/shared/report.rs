@@ -1,6 +1,7 @@
 //! What a pool tells: numbers, holders, events, and panics of callbacks.
 
 use super::Core;
+use crate::ErrorKind;
 use crate::clock::{Moment, tick_span};
 use crate::error::{Cause, Error, Panicked};
 use crate::event::{self, EventHandler, State};
@@ -8,7 +9,6 @@ use crate::lease::{Lease, thread_name};
 use crate::manager::Manager;
 use crate::pool::rack::Phase;
 use crate::stats::Stats;
-use crate::ErrorKind;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -32,6 +32,7 @@
 
 mod census;
 mod hang;
+mod port;
 mod proxy;
 mod servers;
 mod temp_dir;
@@ -42,4 +43,4 @@ pub use hang::{SHORT, while_it_hangs};
 pub use proxy::{Mode, Proxy};
 pub use servers::{MariaDb, PgBouncer, Postgres, Redis, Server};
 pub use temp_dir::TempDir;
-pub use whole::{PATIENCE, assert_whole, fill};
+pub use whole::{PATIENCE, assert_whole, cause_of, fill};

@@ -5,10 +5,15 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::net::sockopt;
+
+use crate::{
+    PATIENCE,
+    port::{free_port, loopback},
+};
 
 /// What a [`Proxy`] does with its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +78,8 @@ impl Proxy {
     ///
     /// If no port can be opened.
     pub fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("some port is free");
-        let addr = listener.local_addr().expect("a bound socket has one");
+        let addr = loopback(free_port());
+        let listener = listen(addr);
         let shared = Arc::new(Shared {
             addr,
             target,
@@ -195,16 +200,18 @@ impl Shared {
                 return;
             }
             if state.mode == Mode::Refuse {
+                // Not only closed: a process that is being started has a copy of it until it runs its program.
+                let _ = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
                 drop((client, listener));
                 state.listening = false;
                 self.changed.notify_all();
                 drop(state);
                 let waiting = |state: &State| state.mode == Mode::Refuse && !state.closing;
-                drop(self.wait_while(waiting));
-                listener = match TcpListener::bind(self.addr) {
-                    Ok(listener) => listener,
-                    Err(error) => panic!("the proxy lost its port: {error}"),
-                };
+                let closing = self.wait_while(waiting).closing;
+                if closing {
+                    return; // without a listener that nobody would wake
+                }
+                listener = listen(self.addr);
                 self.state().listening = true;
                 self.changed.notify_all();
             } else if let Ok((client, _)) = client {
@@ -276,6 +283,18 @@ impl State {
     fn holds(&self, link: &Arc<Link>) -> bool {
         let mine = Arc::downgrade(link);
         !self.closing && self.links.iter().any(|other| other.ptr_eq(&mine))
+    }
+}
+
+/// Listens on a port that was free a moment ago: if somebody passes through it, we wait.
+fn listen(addr: SocketAddr) -> TcpListener {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(addr) {
+            Ok(listener) => return listener,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "the proxy has lost {addr}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

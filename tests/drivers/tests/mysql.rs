@@ -6,7 +6,9 @@
 use std::{collections::HashSet, error::Error as _, sync::mpsc, thread};
 
 use millpond::{Builder, ErrorKind, Pool, PooledConnection, R2d2, Validation};
-use millpond_drivers::{Census, MariaDb, Mode, PATIENCE, Proxy, SHORT, agree, assert_whole, fill, while_it_hangs};
+use millpond_drivers::{
+    Census, MariaDb, Mode, PATIENCE, Proxy, SHORT, agree, assert_whole, cause_of, fill, while_it_hangs,
+};
 use mysql::{Conn, OptsBuilder, TxOpts, prelude::Queryable};
 use r2d2_mysql::MySqlConnectionManager;
 
@@ -100,11 +102,10 @@ fn the_server_never_lists_more_than_the_maximum_under_churn() {
 #[test]
 fn a_bad_password_gives_the_error_of_the_driver() {
     let Some(server) = MariaDb::shared() else { return };
-    let error = builder(&server.url_with_password("sesame"))
-        .connection_timeout(SHORT * 5)
-        .build()
-        .map(drop)
-        .expect_err("the password is wrong");
+    let error = cause_of(|deadline| {
+        let pool = builder(&server.url_with_password("sesame")).connection_timeout(deadline).build();
+        pool.map(drop).expect_err("the password is wrong")
+    });
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     let cause = error.source().and_then(|cause| cause.downcast_ref::<mysql::Error>());
     let code = match cause {

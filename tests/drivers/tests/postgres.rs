@@ -15,7 +15,9 @@ use std::{
 };
 
 use millpond::{Builder, ErrorKind, Fault, FnManager, Pool, PooledConnection, R2d2, Validation};
-use millpond_drivers::{Census, Mode, PATIENCE, Postgres, Proxy, SHORT, agree, assert_whole, fill, while_it_hangs};
+use millpond_drivers::{
+    Census, Mode, PATIENCE, Postgres, Proxy, SHORT, agree, assert_whole, cause_of, fill, while_it_hangs,
+};
 use postgres::{Client, NoTls, error::SqlState};
 use r2d2_postgres::PostgresConnectionManager;
 
@@ -115,11 +117,10 @@ fn a_bad_password_gives_the_error_of_the_driver() {
     let Some(server) = Postgres::shared() else { return };
     let right = builder(&server.url_with_password("app-password"), "password");
     assert_whole(&right.max_size(2).build().expect("the password is right"), answers);
-    let error = builder(&server.url_with_password("sesame"), "password")
-        .connection_timeout(SHORT * 5)
-        .build()
-        .map(drop)
-        .expect_err("the password is wrong");
+    let error = cause_of(|deadline| {
+        let pool = builder(&server.url_with_password("sesame"), "password").connection_timeout(deadline).build();
+        pool.map(drop).expect_err("the password is wrong")
+    });
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
     let cause = error.source().and_then(|cause| cause.downcast_ref::<postgres::Error>());
     let state = cause.and_then(postgres::Error::code);

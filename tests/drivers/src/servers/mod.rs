@@ -8,9 +8,8 @@ mod redis;
 
 use std::{
     env, fs,
-    hash::{BuildHasher, RandomState},
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Command,
@@ -22,7 +21,10 @@ use std::{
 use rustix::process::Signal;
 
 pub use self::{mariadb::MariaDb, pgbouncer::PgBouncer, postgres::Postgres, redis::Redis};
-use crate::TempDir;
+use crate::{
+    TempDir,
+    port::{free_port, loopback},
+};
 use process::{Account, Process};
 
 /// How long a server may take to answer. Generous: only a server that does not
@@ -178,7 +180,7 @@ fn write(dir: &TempDir, name: &str, text: &str) {
 /// Runs a set-up program to its end, as the server's user.
 fn run(dir: &TempDir, program: &Path, args: &[&str]) {
     let mut command = Command::new(program);
-    command.args(args).current_dir(dir.path());
+    command.args(args).current_dir(dir.path()).env("TMPDIR", dir.path());
     Account::apply(Account::if_root(), &mut command);
     let output = command.output().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     assert!(
@@ -211,22 +213,6 @@ fn find(program: &str, more: &[PathBuf]) -> Option<PathBuf> {
         drop(writeln!(io::stderr(), "skipped: no {program}"));
     }
     found
-}
-
-/// A port that nobody listens on, below the range that the kernel takes source
-/// ports from: a port of that range could be lost to any outgoing connection
-/// while the server is down, and a client that knocks on it in that time can even
-/// be connected to itself.
-fn free_port() -> u16 {
-    let random = RandomState::new();
-    (0..1000_u32)
-        .map(|attempt| 10_240 + (random.hash_one(attempt) % 20_000) as u16)
-        .find(|&port| TcpListener::bind(loopback(port)).is_ok())
-        .expect("one port in a thousand is free")
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
 }
 
 /// Sends `request` to a port and returns the first `n` bytes of the answer.

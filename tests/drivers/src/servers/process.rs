@@ -94,6 +94,8 @@ impl Process {
         command.arg(program).args(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(Stdio::null()).current_dir("/");
+        // A starting mariadbd removes the temporary tables of others in a directory that they share.
+        command.env("TMPDIR", dir);
         Account::apply(account, &mut command);
         let mut guard = command.spawn()?;
         let lifeline = guard.stdin.take();

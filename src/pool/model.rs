@@ -1,0 +1,462 @@
+//! Models of the book and the shelf for loom: every interleaving of two threads, and of three or four with a bounded
+//! number of preemptions.
+//!
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib model`
+//!
+//! The code under test is the code that runs; what is modelled is what surrounds it: a connection is a [`Token`], a
+//! borrower is a closure, and a deadline is a clock that another thread moves. The loop of [`borrow`] is the loop
+//! of `Core::wait_in_queue` without judging and telling; the whole of that is in the random schedules of
+//! `tests/shuttle.rs`.
+
+use crate::clock::{Clock, HandClock, Moment};
+use crate::error::Error;
+use crate::pool::rack::{Limits, Permit, Rack};
+use crate::pool::shelf::{CLOSED, Mark, Put};
+use crate::pool::waiters::{Waiter, Woken, Word};
+use loom::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A connection. Two borrowers at once would find the flag raised.
+#[derive(Debug)]
+struct Token {
+    permit: Permit<Token>,
+    used: AtomicBool,
+}
+
+type Shelved = Arc<Rack<Token>>;
+
+static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Runs a model and says how many executions it took.
+fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    EXECUTIONS.store(0, Ordering::SeqCst);
+    loom::model(move || {
+        EXECUTIONS.fetch_add(1, Ordering::SeqCst);
+        model();
+    });
+    println!("{name}: {} executions", EXECUTIONS.load(Ordering::SeqCst));
+}
+
+fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
+    Arc::new(Rack::new(1, Limits { max_size, min_idle: 0, max_connecting: 4, max_waiting: None, patience }))
+}
+
+/// Hand over to the oldest waiter at once, or never before an hour has passed, or strictly.
+const QUEUES: [Option<Duration>; 3] = [Some(Duration::ZERO), Some(Duration::from_secs(3600)), None];
+
+const NOW: Moment = Moment::ZERO;
+
+fn open(rack: &Shelved, mut permit: Permit<Token>) -> Box<Token> {
+    let (_, pending) = rack.opened(&mut permit, true);
+    drop(pending);
+    Box::new(Token { permit, used: AtomicBool::new(false) })
+}
+
+/// A pool with `count` connections on the shelf.
+fn stocked(max_size: u32, count: u32, patience: Option<Duration>) -> Shelved {
+    let rack = rack(max_size, patience);
+    let tokens: Vec<_> = (0..count).map(|_| open(&rack, rack.try_reserve().expect("there is room"))).collect();
+    for token in tokens {
+        put(&rack, token);
+    }
+    rack
+}
+
+fn put(rack: &Shelved, token: Box<Token>) {
+    let slot = token.permit.slot();
+    match rack.shelf.put(slot, token, Mark::idle(0)) {
+        Put::Done => {}
+        other => part_with(rack, rack.settle(other, slot, Mark::idle(0), NOW)),
+    }
+}
+
+/// Closes what is not wanted.
+fn part_with(rack: &Shelved, tokens: Vec<Box<Token>>) {
+    for token in tokens {
+        let slot = u64::from(token.permit.slot());
+        rack.close_begins(slot, token.permit, NOW, rack.shelf.alert() & CLOSED == 0);
+        rack.close_ends(slot);
+    }
+}
+
+fn take(rack: &Shelved) -> Option<Box<Token>> {
+    rack.shelf.take(0, 0, u32::MAX).map(|taken| {
+        if let Some(slot) = rack.shelf.slot(taken.slot) {
+            slot.set_mark(Mark::lent(1, 0));
+        }
+        taken.entry
+    })
+}
+
+fn use_it(token: &Token) {
+    assert!(!token.used.swap(true, Ordering::SeqCst), "two borrowers of one connection");
+    thread::yield_now();
+    token.used.store(false, Ordering::SeqCst);
+}
+
+fn look(rack: &Shelved, strict: bool) -> Option<Box<Token>> {
+    if strict {
+        part_with(rack, rack.look(NOW));
+        None
+    } else {
+        take(rack)
+    }
+}
+
+/// Borrows as a caller does: from the shelf, else by waiting and, where there is room, by opening.
+fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Result<Option<Box<Token>>, ()> {
+    if (!strict || rack.shelf.alert() == 0)
+        && let Some(token) = take(rack)
+    {
+        return Ok(Some(token));
+    }
+    let waiter = Waiter::new();
+    let ticket = rack.enter(&waiter, NOW).map_err(|_| ())?;
+    let leave = |queued: bool| if queued { rack.withdraw(ticket, &waiter) } else { Word::Wait };
+    let (found, queued) = loop {
+        if let Some(token) = look(rack, strict) {
+            break (Ok(Some(token)), true);
+        }
+        for permit in rack.plan(NOW) {
+            // A helper would do this; doing it here gives the same steps in the same order to fewer threads.
+            put(rack, open(rack, permit));
+        }
+        match waiter.sleep(clock, deadline) {
+            Woken::Look => rack.rest(ticket),
+            Woken::Given(token) => break (Ok(Some(token)), false),
+            Woken::Failed(_) => break (Err(()), false),
+            Woken::TimedOut => match leave(true) {
+                Word::Given(token) => break (Ok(Some(token)), false),
+                Word::Failed(_) => break (Err(()), false),
+                Word::Wait | Word::Look => break (Ok(None), false),
+            },
+        }
+    };
+    if let Word::Given(extra) = leave(queued) {
+        put(rack, extra);
+    }
+    found
+}
+
+fn borrow_for_ever(rack: &Shelved, strict: bool) -> Box<Token> {
+    borrow(rack, &Clock::System, Moment::NEVER, strict).expect("nobody closes it").expect("nobody gives up")
+}
+
+/// What must hold when all is quiet: so many connections lie on the shelf, and nobody is in the books.
+fn at_rest(rack: &Shelved, connections: u32) {
+    let numbers = rack.numbers();
+    assert_eq!((numbers.waiting, numbers.opening), (0, 0));
+    assert_eq!(rack.shelf.idle(), connections, "connections on the shelf");
+    assert_eq!(numbers.taken, connections, "permits that are out");
+    let tokens: Vec<_> = std::iter::from_fn(|| take(rack)).collect();
+    assert_eq!(tokens.len() as u32, connections);
+}
+
+#[test]
+fn model_one_connection_is_never_with_two_borrowers() {
+    check("one connection, two borrowers", || {
+        let rack = stocked(1, 1, QUEUES[1]);
+        let borrower = || {
+            let rack = Arc::clone(&rack);
+            move || {
+                if let Some(token) = take(&rack) {
+                    use_it(&token);
+                    put(&rack, token);
+                }
+            }
+        };
+        let other = thread::spawn(borrower());
+        borrower()();
+        other.join().expect("no panic");
+        at_rest(&rack, 1);
+    });
+}
+
+#[test]
+fn model_a_returner_and_a_waiter_do_not_miss_each_other() {
+    for patience in QUEUES {
+        check("a returner and a waiter", move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || {
+                    let token = borrow_for_ever(&rack, patience.is_none());
+                    use_it(&token);
+                    put(&rack, token);
+                })
+            };
+            use_it(&token);
+            put(&rack, token);
+            waiter.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_two_waiters_are_both_served_by_one_connection() {
+    for patience in QUEUES {
+        check("two waiters, one connection", move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiters: Vec<_> = (0..2)
+                .map(|_| {
+                    let rack = Arc::clone(&rack);
+                    thread::spawn(move || put(&rack, borrow_for_ever(&rack, patience.is_none())))
+                })
+                .collect();
+            put(&rack, token);
+            for waiter in waiters {
+                waiter.join().expect("no panic");
+            }
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_two_returns_serve_two_waiters() {
+    for patience in QUEUES {
+        check("two waiters, two connections", move || {
+            let rack = stocked(2, 2, patience);
+            let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
+            let waiter = || {
+                let rack = Arc::clone(&rack);
+                // It keeps what it gets, so that only a return can serve the other.
+                thread::spawn(move || borrow_for_ever(&rack, patience.is_none()))
+            };
+            let waiters = [waiter(), waiter()];
+            let returner = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || put(&rack, one))
+            };
+            put(&rack, two);
+            returner.join().expect("no panic");
+            // Both have theirs before either is put back: a return must not serve the other one.
+            let tokens = waiters.map(|waiter| waiter.join().expect("no panic"));
+            for token in tokens {
+                put(&rack, token);
+            }
+            at_rest(&rack, 2);
+        });
+    }
+}
+
+#[test]
+fn model_a_waiter_that_gives_up_swallows_nothing() {
+    for patience in QUEUES {
+        check("a return and a time-out", move || {
+            let hand = HandClock::new();
+            let clock = Clock::Hand(hand.clone());
+            let deadline = clock.now().after(Duration::from_secs(1));
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || {
+                    let found = borrow(&rack, &clock, deadline, patience.is_none()).expect("nobody closes it");
+                    if let Some(token) = found {
+                        put(&rack, token);
+                    }
+                })
+            };
+            let timer = thread::spawn(move || hand.advance(Duration::from_secs(2)));
+            put(&rack, token);
+            waiter.join().expect("no panic");
+            timer.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_one_gives_up_and_the_other_is_served() {
+    for patience in QUEUES {
+        check("a return, a time-out and a waiter", move || {
+            let hand = HandClock::new();
+            let clock = Clock::Hand(hand.clone());
+            let deadline = clock.now().after(Duration::from_secs(1));
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let impatient = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || {
+                    let found = borrow(&rack, &clock, deadline, patience.is_none()).expect("nobody closes it");
+                    if let Some(token) = found {
+                        put(&rack, token);
+                    }
+                })
+            };
+            let patient = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || put(&rack, borrow_for_ever(&rack, patience.is_none())))
+            };
+            put(&rack, token);
+            hand.advance(Duration::from_secs(2));
+            impatient.join().expect("no panic");
+            patient.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_a_place_that_comes_free_serves_a_waiter() {
+    for patience in QUEUES {
+        check("a discard and a waiter", move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || put(&rack, borrow_for_ever(&rack, patience.is_none())))
+            };
+            drop(token);
+            waiter.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_a_return_and_a_discard_serve_two_waiters() {
+    for patience in QUEUES {
+        check("a return, a discard and two waiters", move || {
+            let rack = stocked(2, 2, patience);
+            let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
+            let waiter = || {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || borrow_for_ever(&rack, patience.is_none()))
+            };
+            let waiters = [waiter(), waiter()];
+            put(&rack, one);
+            drop(two);
+            // Both have theirs before either is put back: a return must not serve the other one.
+            let tokens = waiters.map(|waiter| waiter.join().expect("no panic"));
+            for token in tokens {
+                put(&rack, token);
+            }
+            at_rest(&rack, 2);
+        });
+    }
+}
+
+#[test]
+fn model_the_maximum_holds_whoever_plans() {
+    check("two plans, one place", || {
+        let rack = rack(1, QUEUES[1]);
+        let live = Arc::new(AtomicU64::new(0));
+        let planner = || {
+            let (rack, live) = (Arc::clone(&rack), Arc::clone(&live));
+            move || {
+                let waiter = Waiter::new();
+                let ticket = rack.enter(&waiter, NOW).expect("nobody closes it");
+                for permit in rack.plan(NOW) {
+                    assert_eq!(live.fetch_add(1, Ordering::SeqCst), 0, "two connections where one is allowed");
+                    thread::yield_now();
+                    live.fetch_sub(1, Ordering::SeqCst);
+                    drop(permit);
+                }
+                drop(rack.withdraw(ticket, &waiter));
+            }
+        };
+        let other = thread::spawn(planner());
+        planner()();
+        other.join().expect("no panic");
+        at_rest(&rack, 0);
+    });
+}
+
+#[test]
+fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
+    check("a return and a close", || {
+        let rack = stocked(2, 2, QUEUES[1]);
+        let token = take(&rack).expect("it lies there");
+        let returner = {
+            let rack = Arc::clone(&rack);
+            thread::spawn(move || put(&rack, token))
+        };
+        part_with(&rack, rack.close(&Error::closed("model")).1);
+        returner.join().expect("no panic");
+        at_rest(&rack, 0);
+    });
+}
+
+#[test]
+fn model_a_close_fails_every_waiter() {
+    for patience in QUEUES {
+        check("a return, a waiter and a close", move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || {
+                    if let Ok(found) = borrow(&rack, &Clock::System, Moment::NEVER, patience.is_none()) {
+                        put(&rack, found.expect("nobody gives up"));
+                    }
+                })
+            };
+            let closer = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || part_with(&rack, rack.close(&Error::closed("model")).1))
+            };
+            put(&rack, token);
+            waiter.join().expect("no panic");
+            closer.join().expect("no panic");
+            at_rest(&rack, 0);
+        });
+    }
+}
+
+#[test]
+fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
+    check("a waiter and a larger maximum", || {
+        let rack = stocked(1, 1, QUEUES[1]);
+        let held = take(&rack).expect("it lies there");
+        let waiter = {
+            let rack = Arc::clone(&rack);
+            thread::spawn(move || borrow_for_ever(&rack, false))
+        };
+        part_with(&rack, rack.resize(2));
+        let other = waiter.join().expect("no panic");
+        put(&rack, held);
+        put(&rack, other);
+        at_rest(&rack, 2);
+    });
+    check("a return and a smaller maximum", || {
+        let rack = stocked(2, 2, QUEUES[1]);
+        let token = take(&rack).expect("it lies there");
+        let returner = {
+            let rack = Arc::clone(&rack);
+            thread::spawn(move || put(&rack, token))
+        };
+        part_with(&rack, rack.resize(1));
+        returner.join().expect("no panic");
+        at_rest(&rack, 1);
+    });
+}
+
+#[test]
+fn model_a_pause_ends_for_everybody() {
+    for patience in QUEUES {
+        check("a return and a waiter over a pause", move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            rack.pause();
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || put(&rack, borrow_for_ever(&rack, patience.is_none())))
+            };
+            let returner = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || put(&rack, token))
+            };
+            rack.resume();
+            waiter.join().expect("no panic");
+            returner.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}

@@ -183,7 +183,7 @@ impl<M: Manager> Builder<M> {
     /// Takes the time from a clock that is moved by hand: for tests. Such a pool is not visited by the keeper; call
     /// [`Pool::maintain`] after moving the clock.
     #[cfg(any(test, loom, shuttle, feature = "testing"))]
-    pub fn clock(mut self, clock: crate::testing::HandClock) -> Self {
+    pub fn clock(mut self, clock: crate::clock::HandClock) -> Self {
         self.clock = Clock::Hand(clock);
         self
     }

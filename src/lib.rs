@@ -1,4 +1,262 @@
-//! A fair, fast and honest connection pool for blocking clients: threads, no async runtime.
+//! A connection pool for blocking clients: threads, no async runtime; a drop-in for r2d2.
+//!
+//! A [`Pool`] keeps connections open and lends them to threads: a thread borrows one, uses it, and gives it back by
+//! dropping the guard. There are never more than a maximum; who has to wait waits in turn, up to one deadline.
+//!
+//! All that a pool needs is a closure that opens a connection, or a manager that was written for r2d2: to SQLite,
+//! Redis, PostgreSQL, MySQL, or anything else that is opened and used from one thread at a time.
+//!
+//! ```
+//! use millpond::Pool;
+//! use rusqlite::Connection;
+//! use std::thread;
+//!
+//! # let folder = std::env::temp_dir().join(format!("millpond-front-page-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # std::env::set_current_dir(&folder)?;
+//! let pool = Pool::builder(|| Connection::open("app.db")).max_size(4).build()?;
+//! pool.get()?.execute_batch("CREATE TABLE visit (page TEXT)")?;
+//!
+//! thread::scope(|scope| {
+//!     for _ in 0..8 {
+//!         scope.spawn(|| {
+//!             let conn = pool.get().expect("a connection within 5 s");
+//!             conn.execute("INSERT INTO visit VALUES ('/')", []).expect("one row")
+//!         }); // here the guard is dropped, and its connection is free for the next thread
+//!     }
+//! });
+//!
+//! let visits: i64 = pool.get()?.query_row("SELECT count(*) FROM visit", [], |row| row.get(0))?;
+//! assert_eq!(visits, 8);
+//! # pool.close_and_wait(std::time::Duration::from_secs(10))?;
+//! # std::fs::remove_dir_all(&folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A pool is a handle. Threads share it by reference, by clone or through an `Arc`; when the last handle is dropped,
+//! the pool closes.
+//!
+//! # What happens in a checkout
+//!
+//! - **Take.** If a connection is idle, and was used or checked within the last 500 ms, the caller has it: no lock, no
+//!   check, no other thread. The thread, the source line and the time are written down.
+//! - **Check.** One that was idle for longer is first asked whether it still works ([`Manager::is_valid`]), on a helper
+//!   thread while the caller waits. A connection that fails is closed, and the pool goes on to the next.
+//! - **Open.** If none is idle and there is room below the maximum, a helper thread connects, at most four at a time.
+//!   The caller gets whatever comes first, a new connection or a returned one. One that comes too late for it is kept.
+//! - **Wait.** Otherwise the caller queues. Whoever returns a connection hands it to the oldest waiter, once that one
+//!   has waited for 1 ms. At the deadline, which covers all of this together, the caller gets an [`Error`] that says
+//!   what the pool lacked, who holds the connections, and what the server said.
+//! - **Return.** Dropping the guard asks whether the connection [is broken](Manager::has_broken),
+//!   [cleans](Manager::reset) it, and lends it on or keeps it. One that is broken, too old, or was dropped by a
+//!   panicking thread is closed instead, by a helper thread.
+//!
+//! # Settings
+//!
+//! Functions of [`Builder`], in the order in which people need them:
+//!
+//! | setting | default | what it says |
+//! |---|---|---|
+//! | [`name`](Builder::name) | `pool-1`, `pool-2` … | what errors, events and log lines call the pool |
+//! | [`max_size`](Builder::max_size) | 10 | the most connections |
+//! | [`min_idle`](Builder::min_idle) | 0 | how many idle connections are kept ready |
+//! | [`connection_timeout`](Builder::connection_timeout) | 5 s | how long a checkout may take |
+//! | [`validation`](Builder::validation) | when idle for 500 ms | when a connection is checked before it is lent |
+//! | [`max_lifetime`](Builder::max_lifetime) | 30 min, less a random part | at what age a connection is replaced |
+//! | [`idle_timeout`](Builder::idle_timeout) | 10 min | how long more than `min_idle` connections may lie idle |
+//! | [`max_uses`](Builder::max_uses) | no limit | after how many checkouts a connection is replaced |
+//! | [`max_waiting`](Builder::max_waiting) | no limit | how many callers may wait; one more fails at once |
+//! | [`fairness`](Builder::fairness) | in turn after 1 ms | who gets a connection that others wait for |
+//! | [`max_connecting`](Builder::max_connecting) | 4 | how many connections are opened at the same time |
+//! | [`retry`](Builder::retry) | 50 ms, doubling up to 1 s | pauses after failed attempts to connect |
+//! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
+//! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
+//! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
+//!
+//! [`Builder::build`] opens `min_idle` connections, at least one, so that a wrong address is found at the start;
+//! [`Builder::build_lazy`] opens none. Both report all that is wrong with the settings in one error. A running pool can
+//! be [resized](Pool::resize), [refreshed](Pool::refresh), [paused](Pool::pause) and [closed](Pool::close).
+//!
+//! # Which pool to choose
+//!
+//! **How to borrow.** Start with `get`.
+//!
+//! | you want | call |
+//! |---|---|
+//! | a connection to use, keep or hand to another thread | [`Pool::get`]; [`Pool::get_timeout`] with a deadline of its own |
+//! | a plain `&mut` for the length of a closure, at the least cost | [`Pool::with`] |
+//! | several at once | [`Pool::get_many`]: all or none |
+//! | one only if it can be had without waiting | [`Pool::try_get`] |
+//!
+//! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
+//! deadlines. Take all that you need with one `get_many`.
+//!
+//! ```
+//! # use millpond::Pool;
+//! # use rusqlite::Connection;
+//! # let open = || Connection::open("file:/borrow?vfs=memdb");
+//! # let pool = Pool::builder(open).max_size(4).build()?;
+//! let mut conn = pool.get()?;
+//! let change = conn.transaction()?; // a guard stands in for the connection, also where that must be `mut`
+//! change.execute_batch("CREATE TABLE town (name TEXT)")?;
+//! change.commit()?;
+//! drop(conn);
+//!
+//! // The first `?` is the pool's error, the second one SQLite's.
+//! let towns: i64 = pool.with(|conn| conn.query_row("SELECT count(*) FROM town", [], |row| row.get(0)))??;
+//! assert_eq!(towns, 0);
+//!
+//! let [from, to] = <[_; 2]>::try_from(pool.get_many(2)?).expect("as many as were asked for");
+//! # assert!(from.is_autocommit() && to.is_autocommit());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Who waits for whom.** [`Fairness::Bounded`], the default, lets newcomers pass while nobody has waited for long (1
+//! ms): with short holds the pool runs at full speed, with long holds it is a queue. [`Fairness::Strict`] is a queue
+//! always, and costs most of the throughput where connections are held for less than 100 µs.
+//!
+//! **What to pool.** [`Pool::new`] and [`Pool::builder`] take any of these:
+//!
+//! | you have | pass | the pool's type |
+//! |---|---|---|
+//! | a way to open a connection | a closure or function | `Pool<FnManager<F, C, E>>` |
+//! | besides, a way to check or to clean one | [`FnManager`] | the same |
+//! | a manager from r2d2_sqlite, redis, r2d2_postgres, diesel … | it, as it is | `Pool<R2d2<TheManager>>` |
+//! | more to say than that | your [`Manager`] | `Pool<YourManager>` |
+//!
+//! A closure's type has no name. Where you need one, say in the field of a `struct`, box the manager:
+//!
+//! ```
+//! use millpond::{FnManager, Manager, Pool};
+//! use rusqlite::Connection;
+//!
+//! type Opener = Box<dyn Manager<Connection = Connection, Error = rusqlite::Error>>;
+//!
+//! struct App {
+//!     db: Pool<Opener>,
+//! }
+//!
+//! # let path = "file:/app?vfs=memdb".to_owned();
+//! let opener = FnManager::new(move || Connection::open(&path))
+//!     .check(|conn| conn.execute_batch("SELECT 1"))
+//!     .reset(|conn| if conn.is_autocommit() { Ok(()) } else { conn.execute_batch("ROLLBACK") });
+//! let app = App { db: Pool::new(Box::new(opener) as Opener)? };
+//! assert!(app.db.get()?.is_autocommit());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Seeing what goes on
+//!
+//! - [`Pool::stats`]: how many connections there are and what they do; what was opened, and closed for what reason;
+//!   waits, time-outs, failures, panics; how waiting and connecting times were distributed. Holds up nobody.
+//! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
+//!   it was given one.
+//! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
+//!   `source()`.
+//! - [`EventHandler`]: a function for everything that happens; see [`event`].
+//! - Messages through the crate `log`, with the pool's name: a warning when connecting begins to fail, a word when it
+//!   works again, an error for each panic of a callback; all else, time-outs included, at the level `debug`.
+//!
+//! ```
+//! use millpond::{ErrorKind, Pool, PooledConnection};
+//! use std::time::Duration;
+//!
+//! let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).name("orders").max_size(1).build()?;
+//! let mut held = pool.get()?;
+//! PooledConnection::set_label(&mut held, "nightly report");
+//!
+//! let error = pool.get_timeout(Duration::from_millis(20)).unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Exhausted);
+//! // timed out after 0.02 s waiting for a connection from "orders" (max 1: 1 in use, 0 idle, 0 opening; 1 waiting);
+//! // held longest by thread "main" at src/main.rs:5 for 0.02 s (nightly report)
+//! let text = error.to_string();
+//! assert!(text.contains(r#"from "orders" (max 1: 1 in use, 0 idle, 0 opening; 1 waiting); held longest by thread "#));
+//! assert!(text.ends_with("(nightly report)"));
+//!
+//! let stats = pool.stats();
+//! assert_eq!((stats.size, stats.in_use, stats.opened, stats.timeouts), (1, 1, 1, 1));
+//! assert_eq!(pool.holders()[0].label(), Some("nightly report"));
+//! # drop(held);
+//! # Ok::<(), millpond::Error>(())
+//! ```
+//!
+//! # Guarantees
+//!
+//! - **The maximum holds.** Connections that are open, being opened and being closed are never more than `max_size`
+//!   together. Three things are outside of it: a connection whose closing takes longer than 100 ms gives its place
+//!   away; one that was [taken out](PooledConnection::into_inner) is the pool's no longer; after [`Pool::resize`] to
+//!   less, those that are borrowed stay until they come back.
+//! - **The deadline holds**, also while `connect` or `is_valid` hangs: both run on helper threads. It cannot hold
+//!   against what runs on the caller's own thread: an event handler; a check, where the system refuses another thread;
+//!   in the module [`r2d2`](crate::r2d2), also the check of a connection that worked within the last 500 ms.
+//! - **No place is lost.** Not to a panic in any callback, not to a failed attempt to connect, not to a waiter that
+//!   gives up. Whenever a place comes free, somebody who waits learns of it.
+//! - **Cleaning comes first.** [`Manager::reset`] and `on_return` have run before anybody else can have the connection,
+//!   and one that a panicking thread drops is closed.
+//! - **Limits are exact.** No connection is lent after its lifetime (to within 10 ms, the step of the clock), after a
+//!   [`refresh`](Pool::refresh), or more often than `max_uses`.
+//! - **Everybody learns the cause.** All who waited in vain for a connection that could not be opened get the manager's
+//!   own error, not only one of them.
+//! - **The books balance.** `opened - closed = size` whenever the pool is at rest.
+//! - No `unsafe` code in this crate.
+//!
+//! The first three are checked by models that go through the interleavings of threads (loom, shuttle) and by a property
+//! test against a model of the whole pool.
+//!
+//! # What is not provided
+//!
+//! Not meant to be:
+//!
+//! - Async. Use a pool of your runtime.
+//! - Time-outs inside of a driver. A `connect` that never ends costs no caller more than its deadline, but it keeps its
+//!   place and its thread: set the driver's connect and read time-outs.
+//! - A limit on how long somebody holds a connection: `holders` tells who, but nothing is taken from anybody.
+//! - Cleaning by itself. The pool does not know what a transaction is: roll back in [`Manager::reset`] or
+//!   [`Builder::on_return`]. They run on the thread that drops the guard, and their time is that thread's.
+//! - SQL, caches of prepared statements, and one pool for several processes.
+//!
+//! Not yet:
+//!
+//! - Checks of idle connections in the background (keepalive). One failed check does not make the others suspect.
+//! - Failing at once while the server is away (a circuit breaker); warming up in steps; a warning about connections
+//!   that are held for too long; [`ErrorKind::Deadlock`], which nothing returns so far; pools without any thread of
+//!   their own.
+//! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
+//! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
+//! - Sizes that adapt; settings from a file or the environment.
+//! - Metrics, a health report, a status page. Passwords in the driver's own error texts, which are passed on and logged
+//!   as they are; the pool's own `Debug` output names no manager.
+//!
+//! # Features
+//!
+//! | feature | what it adds | what it costs |
+//! |---|---|---|
+//! | `r2d2` (on by default) | every `r2d2::ManageConnection` is a manager; the module [`millpond::r2d2`](crate::r2d2) | the crates r2d2 0.8 and scheduled-thread-pool 0.2 with what they need; nothing at run time |
+//! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
+//!
+//! All features may be combined. Rust 1.95 or newer is needed.
+//!
+//! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
+//! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
+//! [`Pool::close_and_wait`] waits for that.
+//!
+//! # From r2d2
+//!
+//! Change the import; the rest of the program stays as it is. [`from_r2d2`] lists what differs and why, and shows the
+//! way on to the functions above.
+//!
+//! ```
+//! # #[cfg(feature = "r2d2")] {
+//! use millpond::r2d2; // this line is the change
+//! use r2d2_sqlite::SqliteConnectionManager;
+//!
+//! let pool = r2d2::Pool::builder().max_size(2).build(SqliteConnectionManager::memory())?;
+//! let answer: i64 = pool.get()?.query_row("SELECT 6 * 7", [], |row| row.get(0))?;
+//! assert_eq!(answer, 42);
+//! assert_eq!(pool.state().idle_connections, 2);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -32,3 +290,7 @@ pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Pool, PooledConnection};
 pub use stats::{Closed, Distribution, Stats};
+
+#[cfg(feature = "r2d2")]
+#[doc = include_str!("../docs/from-r2d2.md")]
+pub mod from_r2d2 {}

@@ -156,7 +156,7 @@ fn a_fresh_connection_is_lent_at_once_while_others_are_being_checked() {
     let gate = Lab::gate(&lab.check_gate);
     thread::scope(|scope| {
         let waiters: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| pool.get_timeout(LONG).map(PooledConnection::into_inner))).collect();
+            (0..4).map(|_| scope.spawn(|| pool.get_timeout(LONG))).collect();
         eventually("four checks run at the same time", || gate.waiting.load(SeqCst) == 4);
         let number = fresh.number;
         drop(fresh);

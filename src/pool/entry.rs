@@ -64,9 +64,12 @@ pub(crate) enum Verdict {
     Retire(CloseReason),
 }
 
-/// A check that is this young counts for whoever comes first after it, whatever [`Validation`] says: the waiter whom it
-/// was made for needs time to wake up. Without it, `Always` and `IfIdleFor` of next to nothing would check for ever.
+/// A check that is this young counts for whoever comes first after it: the waiter whom it was made for needs time to
+/// wake up. Without it, [`Validation::Always`] and an `IfIdleFor` of next to nothing would check for ever.
 const JUST_NOW: Duration = Duration::from_millis(100);
+
+/// The same for [`Validation::IfIdleFor`] of less than this; a longer limit speaks for itself.
+const JUST_BEFORE: Duration = Duration::from_millis(10);
 
 impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
     /// The only place where age, use count, generation, idle time and the need of a check are judged.
@@ -91,13 +94,13 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                 }
             }
             Occasion::Checkout | Occasion::HandOver => {
-                let just_checked = self.vouched && now.since(self.checked) < JUST_NOW;
                 let proven = match rules.validation {
                     Validation::Never => true,
+                    Validation::Always => self.vouched && now.since(self.checked) < JUST_NOW,
+                    Validation::IfIdleFor(limit) if self.vouched => now.since(self.checked) < limit.max(JUST_BEFORE),
                     Validation::IfIdleFor(limit) => now.since(self.used.max(self.checked)) < limit,
-                    Validation::Always => false,
                 };
-                if proven || just_checked { Verdict::Keep } else { Verdict::Validate }
+                if proven { Verdict::Keep } else { Verdict::Validate }
             }
         }
     }

@@ -36,10 +36,21 @@ impl Deaths {
             death = other.before(gap);
         }
         if death <= earliest {
-            death = latest.before(lifetime.mul_f64(random * SPREAD));
+            death = self.widest_gap(earliest, latest);
         }
         self.0.insert(death);
         death
+    }
+
+    /// Where it is loneliest: the others came at random, so their distances add up to more than there is room for.
+    fn widest_gap(&self, earliest: Moment, latest: Moment) -> Moment {
+        let mut from = earliest;
+        let mut widest = (Duration::ZERO, latest);
+        for &to in self.0.range(earliest..=latest).chain([&latest]) {
+            widest = widest.max((to.since(from), from.after(to.since(from) / 2)));
+            from = to;
+        }
+        widest.1
     }
 
     pub(crate) fn any_until(&self, now: Moment) -> bool {

@@ -22,7 +22,7 @@ use crate::maintenance::{keeper, sweep};
 use crate::manager::{IntoManager, Manager};
 use crate::stats::Stats;
 use crate::{ErrorKind, helpers};
-use shared::{Core, Item, checkin};
+use shared::{Core, Item, checkin_to};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -72,10 +72,6 @@ impl<M: Manager> Pool<M> {
 
     pub(crate) fn from_core(core: Arc<Core<M>>) -> Self {
         Self { core }
-    }
-
-    pub(crate) fn core(&self) -> &Arc<Core<M>> {
-        &self.core
     }
 
     /// Borrows a connection. Waits for one no longer than
@@ -155,19 +151,9 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut M::Connection) -> R) -> Result<R, Error> {
-        /// Returns the connection on every path.
-        struct Lent<M: Manager>(Option<Box<Item<M>>>);
-        impl<M: Manager> Drop for Lent<M> {
-            #[inline]
-            fn drop(&mut self) {
-                if let Some(item) = self.0.take() {
-                    checkin(item);
-                }
-            }
-        }
         let item = self.core.checkout(self.core.settings.connection_timeout, Location::caller())?;
-        let mut lent = Lent::<M>(Some(item));
-        let item = lent.0.as_mut().expect("put there on the line before");
+        let mut lent = Lent { core: &self.core, item: Some(item) };
+        let item = lent.item.as_mut().expect("put there on the line before");
         Ok(f(&mut item.connection))
     }
 
@@ -332,6 +318,21 @@ impl<M: Manager> Pool<M> {
     #[must_use]
     pub fn manager(&self) -> &M {
         &self.core.manager
+    }
+}
+
+/// A connection that is lent to a closure; returned on every path.
+struct Lent<'a, M: Manager> {
+    core: &'a Core<M>,
+    item: Option<Box<Item<M>>>,
+}
+
+impl<M: Manager> Drop for Lent<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(item) = self.item.take() {
+            checkin_to(self.core, item);
+        }
     }
 }
 

@@ -34,8 +34,9 @@ pub(crate) fn hint(rack: u64) -> u32 {
     if last >> 32 == rack & u64::from(u32::MAX) { last as u32 } else { 0 }
 }
 
+/// Says which slot it is.
 #[inline]
-fn remember(rack: u64, slot: u32) {
+pub(crate) fn remember(rack: u64, slot: u32) {
     SLOTS.with(|slots| {
         if let Some(seat) = slots.get(rack as usize % SEATS) {
             seat.set(rack << 32 | u64::from(slot));

@@ -255,6 +255,7 @@ impl<E> Shelf<E> {
     }
 
     /// Puts a connection into its slot without a look at who waits: under the book's lock only.
+    #[inline]
     pub(crate) fn publish(&self, index: u32, entry: Box<E>, mark: Mark) {
         if let Some(slot) = self.slot(index) {
             slot.set_mark(mark);

@@ -8,6 +8,7 @@ use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::Rack;
 use crate::pool::seat;
 use crate::pool::shelf::{Mark, Put};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,22 @@ pub(crate) fn checkin<M: Manager>(mut item: Box<Item<M>>) {
     let clock = item.home.clock.clone();
     if let Some((put, rack)) = seat::put_home(item, mark) {
         settle(put, &rack, slot, mark, &clock);
+    }
+}
+
+/// The same where the borrower has the pool at hand, so that nothing must keep the rack alive.
+#[inline]
+pub(crate) fn checkin_to<M: Manager>(core: &Core<M>, mut item: Box<Item<M>>) {
+    if let Some(reason) = inspect(&mut item) {
+        retire(item, reason);
+        return;
+    }
+    let slot = item.permit.slot();
+    let mark = Mark::idle(item.used.tick());
+    seat::remember(core.rack.id, slot);
+    match core.rack.shelf.put(slot, item, mark) {
+        Put::Done => {}
+        put => settle(put, &core.rack, slot, mark, &core.clock),
     }
 }
 
@@ -44,20 +61,28 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
         item.labelled = false;
     }
     item.used = now;
-    // Asked even when the answer is known, because some managers keep accounts in it, and on this thread, because
-    // diesel's asks whether the thread is panicking.
-    match core.guarded("has_broken", || core.manager.has_broken(&mut item.connection)) {
-        Ok(false) if !item.broken => {}
-        Ok(_) => return Some(CloseReason::Broken),
-        Err(_) => return Some(CloseReason::Panicked),
-    }
-    // Nobody knows how far the borrower got: an open transaction passes every check.
-    if std::thread::panicking() {
-        return Some(CloseReason::Panicked);
-    }
-    match core.guarded("reset", || core.manager.reset(&mut item.connection)) {
+    // One guard for both callbacks, because each costs some nanoseconds; `at` says which of them panicked.
+    let at = Cell::new("has_broken");
+    let outcome = core.guarded_at(&at, || {
+        // Asked even when the answer is known, because some managers keep accounts in it, and on this thread, because
+        // diesel's asks whether the thread is panicking.
+        let broken = core.manager.has_broken(&mut item.connection);
+        if broken || item.broken {
+            return Err(CloseReason::Broken);
+        }
+        // Nobody knows how far the borrower got: an open transaction passes every check.
+        if std::thread::panicking() {
+            return Err(CloseReason::Panicked);
+        }
+        at.set("reset");
+        match core.manager.reset(&mut item.connection) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(core.unclean(item.id, &error)),
+        }
+    });
+    match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Some(core.unclean(item.id, &error)),
+        Ok(Err(reason)) => return Some(reason),
         Err(_) => return Some(CloseReason::Panicked),
     }
     if core.observed

@@ -9,7 +9,7 @@ mod close;
 mod open;
 mod report;
 
-pub(crate) use checkin::checkin;
+pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
 
 use crate::alarm::Alarm;

@@ -10,6 +10,7 @@ use crate::manager::Manager;
 use crate::pool::rack::Phase;
 use crate::stats::Stats;
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +19,13 @@ impl<M: Manager> Core<M> {
     /// Calls a user's function; a panic in it becomes an error, is counted, logged and told.
     #[inline]
     pub(crate) fn guarded<R>(&self, callback: &'static str, call: impl FnOnce() -> R) -> Result<R, Panicked> {
-        catch_unwind(AssertUnwindSafe(call)).map_err(|payload| self.report_panic(callback, payload))
+        self.guarded_at(&Cell::new(callback), call)
+    }
+
+    /// The same for several functions in one call, which keeps `at` up to date with the one that is being called.
+    #[inline]
+    pub(crate) fn guarded_at<R>(&self, at: &Cell<&'static str>, call: impl FnOnce() -> R) -> Result<R, Panicked> {
+        catch_unwind(AssertUnwindSafe(call)).map_err(|payload| self.report_panic(at.get(), payload))
     }
 
     #[cold]

@@ -54,7 +54,8 @@ impl Alarm {
     }
 
     pub(crate) fn disconnect(&self) {
-        if let Some(line) = self.0.lock().take() {
+        let line = self.0.lock().take();
+        if let Some(line) = line {
             drop(line.keeper.send(Message::Leave(line.id)));
         }
     }

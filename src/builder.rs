@@ -68,7 +68,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// The most connections, open and being opened together; 1 to 1,048,576. Default 10, as in r2d2 and HikariCP:
-    /// a server with some cores is kept busy by about that many.
+    /// a server with some cores is kept busy by about that many. A connection that is being closed counts for 100 ms;
+    /// one whose close takes longer no longer keeps its place from others.
     pub fn max_size(mut self, max_size: u32) -> Self {
         self.settings.max_size = max_size;
         self
@@ -222,7 +223,8 @@ impl<M: Manager> Builder<M> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
         let Self { manager, name, settings, hooks, handler, clock } = self;
         let problems = settings.problems();

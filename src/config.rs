@@ -51,8 +51,12 @@ impl Default for Fairness {
 /// use millpond::RetryPolicy;
 /// use std::time::Duration;
 ///
-/// let gentle = RetryPolicy::default().max_delay(Duration::from_secs(10));
-/// assert_eq!(gentle, gentle.clone());
+/// let refused = || Err::<(), _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+/// let eager = RetryPolicy::default().initial_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(1));
+/// let pool = millpond::Pool::builder(refused).retry(eager).build_lazy()?;
+/// assert!(pool.get_timeout(Duration::from_millis(100)).is_err());
+/// assert!(pool.stats().connect_failures > 2);
+/// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {

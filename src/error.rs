@@ -27,7 +27,8 @@ pub enum ErrorKind {
     Paused,
     /// The pool is closed.
     Closed,
-    /// Every connection is held by threads that themselves wait in this pool.
+    /// Every connection is held by threads that themselves wait in this pool. Not told apart from
+    /// [`Exhausted`](Self::Exhausted) yet.
     Deadlock,
     /// Settings that cannot be, all of them listed in the text.
     Config,
@@ -206,15 +207,3 @@ impl fmt::Display for Panicked {
 }
 
 impl StdError for Panicked {}
-
-/// An error that only its text is known of, such as one of a user's hook.
-#[derive(Debug)]
-pub(crate) struct Text(pub(crate) String);
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl StdError for Text {}

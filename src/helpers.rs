@@ -5,6 +5,7 @@
 //! run at once is bounded by the pools, each for itself (`max_connecting`, and one check or close a connection).
 
 #![cfg_attr(shuttle, allow(dead_code, unused_imports, reason = "in a model jobs are run otherwise"))]
+#![allow(clippy::significant_drop_tightening, reason = "the locks cover two lines each")]
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;

@@ -188,7 +188,7 @@
 //!   less, those that are borrowed stay until they come back.
 //! - **The deadline holds**, also while `connect` or `is_valid` hangs: both run on helper threads. It cannot hold
 //!   against what runs on the caller's own thread: an event handler; a check, where the system refuses another thread;
-//!   in the module [`r2d2`](crate::r2d2), also the check of a connection that worked within the last 500 ms.
+//!   in the module [`r2d2`], also the check of a connection that worked within the last 500 ms.
 //! - **No place is lost.** Not to a panic in any callback, not to a failed attempt to connect, not to a waiter that
 //!   gives up. Whenever a place comes free, somebody who waits learns of it.
 //! - **Cleaning comes first.** [`Manager::reset`] and `on_return` have run before anybody else can have the connection,
@@ -200,8 +200,8 @@
 //! - **The books balance.** `opened - closed = size` whenever the pool is at rest.
 //! - No `unsafe` code in this crate.
 //!
-//! The first three are checked by models that go through the interleavings of threads (loom, shuttle) and by a property
-//! test against a model of the whole pool.
+//! Models that go through the interleavings of threads (loom, shuttle), a property test against a model of the whole
+//! pool, and tests with real servers that are killed, suspended and cut off check these.
 //!
 //! # What is not provided
 //!
@@ -224,8 +224,9 @@
 //! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
-//! - Metrics, a health report, a status page. Passwords in the driver's own error texts, which are passed on and logged
-//!   as they are; the pool's own `Debug` output names no manager.
+//! - Metrics, a health report, a status page.
+//! - Removing passwords from the driver's own error texts: these are passed on and logged as they are. (`Debug` of a
+//!   pool or a builder prints no manager.)
 //!
 //! # Features
 //!
@@ -294,3 +295,6 @@ pub use stats::{Closed, Distribution, Stats};
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]
 pub mod from_r2d2 {}
+
+#[doc = include_str!("../docs/design.md")]
+pub mod design {}

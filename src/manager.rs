@@ -17,7 +17,8 @@ pub enum Fault {
     /// It will not work however often it is tried (bad password, no such database): everybody who waits gets the
     /// error now instead of at the end of their time-out.
     Permanent,
-    /// Every connection that is open now is as bad as this one (the primary was demoted): none is lent again.
+    /// Every connection that is open now is as bad as this one (the primary was demoted): none is lent again, as after
+    /// [`Pool::refresh`](crate::Pool::refresh).
     DiscardAll,
 }
 
@@ -133,6 +134,7 @@ macro_rules! forward {
 forward!(Arc<T>);
 forward!(Box<T>);
 
+type Classify<E> = Box<dyn Fn(&E) -> Fault + Send + Sync>;
 type Step<C, E> = Box<dyn Fn(&mut C) -> Result<(), E> + Send + Sync>;
 
 /// A manager made of closures: anything that can be opened can be pooled, without an adapter crate.
@@ -154,7 +156,7 @@ pub struct FnManager<F, C, E> {
     connect: F,
     check: Option<Step<C, E>>,
     reset: Option<Step<C, E>>,
-    classify: Option<Box<dyn Fn(&E) -> Fault + Send + Sync>>,
+    classify: Option<Classify<E>>,
 }
 
 impl<F, C, E> FnManager<F, C, E>
@@ -225,8 +227,8 @@ where
 /// (feature `r2d2`) an `r2d2::ManageConnection`.
 ///
 /// `K` only tells the three apart for the compiler; it is always inferred. A type that is both a `Manager` and an
-/// `r2d2::ManageConnection` is ambiguous: wrap it in [`R2d2`](crate::R2d2), or name
-/// [`kind::Native`] in the call.
+/// `r2d2::ManageConnection` is ambiguous: wrap it in `millpond::R2d2`, or
+/// name [`kind::Native`] in the call.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot open connections for a pool",
     label = "not a manager",

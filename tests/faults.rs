@@ -1,5 +1,7 @@
 //! Panics, hangs, failures and slow destructors of callbacks.
 
+#![allow(clippy::significant_drop_tightening, reason = "locks of tests are held for as long as it reads well")]
+
 mod support;
 
 use millpond::event::{self, EventHandler};
@@ -84,9 +86,9 @@ fn a_panic_in_a_hook_or_an_event_handler_costs_no_place_either() {
             }
             Ok::<_, Refused>(())
         })
-        .on_return(
-            |conn| if conn.number % 3 == 0 { resume_unwind(Box::new("on_return")) } else { Ok::<_, Refused>(()) },
-        )
+        .on_return(|conn| {
+            if conn.number.is_multiple_of(3) { resume_unwind(Box::new("on_return")) } else { Ok::<_, Refused>(()) }
+        })
         .on_close(|_| resume_unwind(Box::new("on_close")))
         .build()
         .expect("it connects");
@@ -130,6 +132,7 @@ fn hanging_checks_cost_nobody_more_than_the_deadline() {
     thread::sleep(Duration::from_millis(110));
     let gate = Lab::gate(&lab.check_gate);
     let deadline = Duration::from_millis(200);
+    #[allow(clippy::disallowed_methods, reason = "it is the deadline that is tested")]
     let began = Instant::now();
     let error = pool.get_timeout(deadline).expect_err("no check ends");
     let took = began.elapsed();
@@ -155,8 +158,7 @@ fn a_fresh_connection_is_lent_at_once_while_others_are_being_checked() {
     thread::sleep(Duration::from_millis(60));
     let gate = Lab::gate(&lab.check_gate);
     thread::scope(|scope| {
-        let waiters: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| pool.get_timeout(LONG))).collect();
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.get_timeout(LONG))).collect();
         eventually("four checks run at the same time", || gate.waiting.load(SeqCst) == 4);
         let number = fresh.number;
         drop(fresh);

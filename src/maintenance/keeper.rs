@@ -3,6 +3,11 @@
 //! It runs timers only and never blocks, so that no pool can delay another. It is started with the first pool and
 //! ends with the last. It holds weak references: a pool that is gone is not kept alive by its own upkeep.
 
+#![allow(
+    clippy::significant_drop_tightening,
+    reason = "the lock covers the message that is sent or looked for, on purpose"
+)]
+
 use crate::alarm::{Alarm, Message, Tended};
 use crate::clock::{Clock, Moment};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};

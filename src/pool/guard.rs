@@ -47,7 +47,8 @@ impl<M: Manager> PooledConnection<M> {
         self.item.as_mut().expect("present until the guard is dropped or consumed")
     }
 
-    /// Closes the connection instead of putting it back: for one that you know to be in a bad state.
+    /// Has the connection closed, on a helper thread, instead of putting it back: for one that you know to be in a bad
+    /// state.
     pub fn discard(mut this: Self) {
         if let Some(item) = this.item.take() {
             item.home.note_return(&item);
@@ -57,6 +58,7 @@ impl<M: Manager> PooledConnection<M> {
 
     /// Takes the connection out of the pool for good. Its place is free at once.
     #[must_use]
+    #[allow(clippy::missing_panics_doc, reason = "it cannot: the guard is taken by value")]
     pub fn into_inner(mut this: Self) -> M::Connection {
         let item = this.item.take().expect("present until the guard is dropped or consumed");
         Core::detach(item)

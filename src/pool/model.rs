@@ -1,7 +1,10 @@
 //! Models of the book and the shelf for loom: every interleaving of two threads, and of three or four with a bounded
 //! number of preemptions.
 //!
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release --lib model`
+//! `RUSTFLAGS="--cfg loom" cargo test -p millpond --release --lib model -- --nocapture`
+//!
+//! The bound is 2, and `scripts/loom-long` takes 3, as `LOOM_MAX_PREEMPTIONS` says. Each model prints how many
+//! executions it took.
 //!
 //! The code under test is the code that runs; what is modelled is what surrounds it: a connection is a [`Token`], a
 //! borrower is a closure, and a deadline is a clock that another thread moves. The loop of [`borrow`] is the loop
@@ -27,16 +30,29 @@ struct Token {
 
 type Shelved = Arc<Rack<Token>>;
 
-static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
+/// How many threads a model has, the main one included.
+#[derive(Clone, Copy)]
+enum Threads {
+    Two,
+    More,
+}
+use Threads::{More, Two};
 
 /// Runs a model and says how many executions it took.
-fn check(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    EXECUTIONS.store(0, Ordering::SeqCst);
-    loom::model(move || {
-        EXECUTIONS.fetch_add(1, Ordering::SeqCst);
+fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static) {
+    let executions = Arc::new(AtomicU64::new(0));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = match threads {
+        Two => None,
+        More => Some(builder.preemption_bound.unwrap_or(2)),
+    };
+    let count = Arc::clone(&executions);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
         model();
     });
-    println!("{name}: {} executions", EXECUTIONS.load(Ordering::SeqCst));
+    let bound = builder.preemption_bound.map_or("complete".to_owned(), |n| format!("at most {n} preemptions"));
+    println!("{name}: {} executions ({bound})", executions.load(Ordering::Relaxed));
 }
 
 fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
@@ -156,7 +172,7 @@ fn at_rest(rack: &Shelved, connections: u32) {
 
 #[test]
 fn model_one_connection_is_never_with_two_borrowers() {
-    check("one connection, two borrowers", || {
+    check("one connection, two borrowers", Two, || {
         let rack = stocked(1, 1, QUEUES[1]);
         let borrower = || {
             let rack = Arc::clone(&rack);
@@ -177,7 +193,7 @@ fn model_one_connection_is_never_with_two_borrowers() {
 #[test]
 fn model_a_returner_and_a_waiter_do_not_miss_each_other() {
     for patience in QUEUES {
-        check("a returner and a waiter", move || {
+        check("a returner and a waiter", Two, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiter = {
@@ -199,7 +215,7 @@ fn model_a_returner_and_a_waiter_do_not_miss_each_other() {
 #[test]
 fn model_two_waiters_are_both_served_by_one_connection() {
     for patience in QUEUES {
-        check("two waiters, one connection", move || {
+        check("two waiters, one connection", More, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiters: Vec<_> = (0..2)
@@ -220,7 +236,7 @@ fn model_two_waiters_are_both_served_by_one_connection() {
 #[test]
 fn model_two_returns_serve_two_waiters() {
     for patience in QUEUES {
-        check("two waiters, two connections", move || {
+        check("two waiters, two connections", More, move || {
             let rack = stocked(2, 2, patience);
             let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
             let waiter = || {
@@ -248,7 +264,7 @@ fn model_two_returns_serve_two_waiters() {
 #[test]
 fn model_a_waiter_that_gives_up_swallows_nothing() {
     for patience in QUEUES {
-        check("a return and a time-out", move || {
+        check("a return and a time-out", More, move || {
             let hand = HandClock::new();
             let clock = Clock::Hand(hand.clone());
             let deadline = clock.now().after(Duration::from_secs(1));
@@ -275,7 +291,7 @@ fn model_a_waiter_that_gives_up_swallows_nothing() {
 #[test]
 fn model_one_gives_up_and_the_other_is_served() {
     for patience in QUEUES {
-        check("a return, a time-out and a waiter", move || {
+        check("a return, a time-out and a waiter", More, move || {
             let hand = HandClock::new();
             let clock = Clock::Hand(hand.clone());
             let deadline = clock.now().after(Duration::from_secs(1));
@@ -306,7 +322,7 @@ fn model_one_gives_up_and_the_other_is_served() {
 #[test]
 fn model_a_place_that_comes_free_serves_a_waiter() {
     for patience in QUEUES {
-        check("a discard and a waiter", move || {
+        check("a discard and a waiter", Two, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiter = {
@@ -323,7 +339,7 @@ fn model_a_place_that_comes_free_serves_a_waiter() {
 #[test]
 fn model_a_return_and_a_discard_serve_two_waiters() {
     for patience in QUEUES {
-        check("a return, a discard and two waiters", move || {
+        check("a return, a discard and two waiters", More, move || {
             let rack = stocked(2, 2, patience);
             let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
             let waiter = || {
@@ -345,7 +361,7 @@ fn model_a_return_and_a_discard_serve_two_waiters() {
 
 #[test]
 fn model_the_maximum_holds_whoever_plans() {
-    check("two plans, one place", || {
+    check("two plans, one place", Two, || {
         let rack = rack(1, QUEUES[1]);
         let live = Arc::new(AtomicU64::new(0));
         let planner = || {
@@ -371,7 +387,7 @@ fn model_the_maximum_holds_whoever_plans() {
 
 #[test]
 fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
-    check("a return and a close", || {
+    check("a return and a close", Two, || {
         let rack = stocked(2, 2, QUEUES[1]);
         let token = take(&rack).expect("it lies there");
         let returner = {
@@ -387,7 +403,7 @@ fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
 #[test]
 fn model_a_close_fails_every_waiter() {
     for patience in QUEUES {
-        check("a return, a waiter and a close", move || {
+        check("a return, a waiter and a close", More, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiter = {
@@ -412,7 +428,7 @@ fn model_a_close_fails_every_waiter() {
 
 #[test]
 fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
-    check("a waiter and a larger maximum", || {
+    check("a waiter and a larger maximum", Two, || {
         let rack = stocked(1, 1, QUEUES[1]);
         let held = take(&rack).expect("it lies there");
         let waiter = {
@@ -425,7 +441,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
         put(&rack, other);
         at_rest(&rack, 2);
     });
-    check("a return and a smaller maximum", || {
+    check("a return and a smaller maximum", Two, || {
         let rack = stocked(2, 2, QUEUES[1]);
         let token = take(&rack).expect("it lies there");
         let returner = {
@@ -441,7 +457,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
 #[test]
 fn model_a_pause_ends_for_everybody() {
     for patience in QUEUES {
-        check("a return and a waiter over a pause", move || {
+        check("a return and a waiter over a pause", More, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             rack.pause();

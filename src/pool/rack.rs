@@ -13,6 +13,11 @@
 //! under the lock, at the places before it sleeps; when it leaves instead, because it found or was given a connection
 //! or because its time is over, it passes the word on if anything is still free ([`Rack::pass_on`]).
 
+#![allow(
+    clippy::significant_drop_tightening,
+    reason = "every lock of the book ends in `leave`, which brings the alert up to date before it unlocks"
+)]
+
 use crate::clock::Moment;
 use crate::error::{Cause, Error};
 use crate::event::CloseReason;

@@ -5,6 +5,8 @@
 //! gives up takes the book's lock, looks into its cell for the last time, and leaves: nothing can be put into a
 //! cell whose owner has gone.
 
+#![allow(clippy::significant_drop_tightening, reason = "the lock is what the sleeper waits on")]
+
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::sync::{Condvar, Mutex};

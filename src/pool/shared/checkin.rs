@@ -141,9 +141,11 @@ impl<M: Manager> Core<M> {
 
     /// Makes a connection available that is not coming back from a borrower: a new one, or one that was checked.
     pub(crate) fn admit(self: &Arc<Self>, item: Box<Item<M>>) {
-        // By the coarse clock, as borrowers read it: an idle time below zero would look like a very long one.
-        let mark = Mark::idle(self.clock.coarse().tick());
-        self.put_back(item, mark);
+        // Not since now: a waiter that fails passes on what it was given, and that may have been idle for long. And
+        // not later than by the coarse clock, as borrowers read it: an idle time below zero would look like a very
+        // long one.
+        let since = item.used.max(item.checked).min(self.clock.coarse());
+        self.put_back(item, Mark::idle(since.tick()));
     }
 
     /// Puts an idle connection back that was only looked at.

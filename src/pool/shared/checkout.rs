@@ -3,10 +3,10 @@
 use super::{Core, Item, retire, retire_all};
 use crate::ErrorKind;
 use crate::clock::{Moment, ticks};
-use crate::error::{Error, Text};
+use crate::error::{Cause, Error};
 use crate::event::{self, CloseReason};
 use crate::lease::thread_number;
-use crate::manager::Manager;
+use crate::manager::{Fault, Manager};
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::{Phase, Rack, Refusal};
 use crate::pool::seat;
@@ -327,16 +327,19 @@ impl<M: Manager> Core<M> {
 
     /// Checks a connection here and now. One that fails is closed.
     fn check(self: &Arc<Self>, mut item: Box<Item<M>>) -> Option<Box<Item<M>>> {
-        let error: crate::error::Cause = match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection))
-        {
-            Ok(Ok(())) => {
-                item.checked = self.clock.now();
-                item.vouched = true;
-                return Some(item);
-            }
-            Ok(Err(error)) => Arc::new(error),
-            Err(panicked) => Arc::new(Text(panicked.to_string())),
-        };
+        let (error, fault): (Cause, Fault) =
+            match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
+                Ok(Ok(())) => {
+                    item.checked = self.clock.now();
+                    item.vouched = true;
+                    return Some(item);
+                }
+                Ok(Err(error)) => {
+                    let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
+                    (Arc::new(error), fault)
+                }
+                Err(panicked) => (Arc::new(panicked), Fault::Transient),
+            };
         self.counters.check_failures.add();
         log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
         self.emit(|handler, pool| {
@@ -344,6 +347,9 @@ impl<M: Manager> Core<M> {
         });
         *self.last_check_failure.lock() = Some((self.clock.now(), error));
         retire(item, CloseReason::Invalid);
+        if fault == Fault::DiscardAll {
+            self.refresh();
+        }
         None
     }
 }

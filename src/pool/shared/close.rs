@@ -34,6 +34,7 @@ pub(crate) fn retire_all<M: Manager>(mut items: Vec<Box<Item<M>>>, reason: Close
 }
 
 /// Takes a connection out of the pool's books. What it returns closes it.
+#[allow(clippy::boxed_local, reason = "a connection may be large; it is moved once, when it is closed")]
 fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() + Send {
     let core = Arc::clone(&item.home);
     let now = core.clock.now();

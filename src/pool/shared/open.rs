@@ -137,7 +137,7 @@ impl<M: Manager> Core<M> {
 
     /// Writes a failed attempt down and tells about it: one log line when the server goes away, none for each
     /// further attempt.
-    fn connect_failed(&self, cause: &Cause, fault: Fault, begun: Moment) {
+    fn connect_failed(self: &Arc<Self>, cause: &Cause, fault: Fault, begun: Moment) {
         let now = self.clock.now();
         self.counters.connect_failures.add();
         let random = scatter(self.seed, self.counters.connect_failures.get());
@@ -155,9 +155,7 @@ impl<M: Manager> Core<M> {
         match fault {
             Fault::Transient => {}
             Fault::Permanent => self.rack.fail_waiters(&Error::permanent(&self.name, Arc::clone(cause))),
-            Fault::DiscardAll => {
-                self.generation.fetch_add(1, Ordering::AcqRel);
-            }
+            Fault::DiscardAll => self.refresh(),
         }
         self.alarm.at(failed.retry_at);
     }

@@ -218,6 +218,11 @@ fn every_kind_of_manager_is_taken() {
     let pool = Pool::new(checked).expect("opens");
     drop(pool.get().expect("opens"));
     assert_eq!(*pool.get().expect("idle"), 6);
+}
+
+#[cfg(feature = "r2d2")]
+#[test]
+fn a_manager_for_r2d2_is_taken_as_it_is() {
     let sqlite = r2d2_sqlite::SqliteConnectionManager::memory();
     let pool = Pool::new(sqlite).expect("opens");
     let one: i64 = pool.with(|c| c.query_row("SELECT 1", [], |row| row.get(0))).expect("idle").expect("valid SQL");

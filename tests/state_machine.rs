@@ -11,6 +11,7 @@
 //! happen is missing. What the caller's thread decides it predicts exactly.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::significant_drop_tightening, reason = "locks of tests are held for as long as it reads well")]
 
 use millpond::testing::HandClock;
 use millpond::{Builder, CloseReason, ErrorKind, Fairness, Fault, Manager, Pool, PooledConnection, Stats, Validation};
@@ -245,12 +246,16 @@ impl Lab {
     }
 }
 
+/// An attempt to connect, or an established connection, that failed.
 #[derive(Debug)]
-struct Refused(u32);
+enum Refused {
+    Attempt(u32),
+    Connection(u32),
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused (attempt {})", self.0)
+        write!(f, "refused: {self:?}")
     }
 }
 
@@ -303,7 +308,7 @@ impl Manager for Scripted {
         };
         match lab.draw(CONNECT, number, 0) {
             Outcome::Good => {}
-            Outcome::Bad => return Err(Refused(number)),
+            Outcome::Bad => return Err(Refused::Attempt(number)),
             Outcome::Panic => {
                 lab.connect_failed(Fault::Transient);
                 lab.panic()
@@ -331,7 +336,7 @@ impl Manager for Scripted {
         }
         match outcome {
             Outcome::Good => Ok(()),
-            Outcome::Bad => Err(Refused(number)),
+            Outcome::Bad => Err(Refused::Connection(number)),
             Outcome::Panic => lab.panic(),
         }
     }
@@ -362,16 +367,24 @@ impl Manager for Scripted {
     }
 
     fn classify(&self, error: &Refused) -> Fault {
-        let fault = match self.0.draw(CLASSIFY, error.0, 0) {
-            Outcome::Good => Fault::Transient,
-            Outcome::Bad if error.0 % 2 == 0 => Fault::Permanent,
-            Outcome::Bad => Fault::DiscardAll,
-            Outcome::Panic => {
-                self.0.connect_failed(Fault::Transient);
-                self.0.panic()
-            }
+        let (number, connecting) = match *error {
+            Refused::Attempt(number) => (number, true),
+            Refused::Connection(number) => (number, false),
         };
-        self.0.connect_failed(fault);
+        let outcome = self.0.draw(CLASSIFY, number, u64::from(connecting));
+        let fault = match outcome {
+            Outcome::Bad if number % 2 == 0 => Fault::Permanent,
+            Outcome::Bad => Fault::DiscardAll,
+            Outcome::Good | Outcome::Panic => Fault::Transient,
+        };
+        if connecting {
+            self.0.connect_failed(fault);
+        } else {
+            self.0.records().discarded_all += u64::from(fault == Fault::DiscardAll);
+        }
+        if outcome == Outcome::Panic {
+            self.0.panic();
+        }
         fault
     }
 }
@@ -381,7 +394,7 @@ fn clean(lab: &Lab, callback: u64, number: u32) -> Result<(), Refused> {
         Outcome::Good => Ok(()),
         Outcome::Bad => {
             lab.note_return(number, CloseReason::ResetFailed);
-            Err(Refused(number))
+            Err(Refused::Connection(number))
         }
         Outcome::Panic => {
             lab.note_return(number, CloseReason::Panicked);
@@ -399,7 +412,7 @@ fn with_hooks(builder: Builder<Scripted>) -> Builder<Scripted> {
             }
             Outcome::Bad => {
                 conn.lab.connect_failed(Fault::Transient);
-                Err(Refused(conn.number))
+                Err(Refused::Attempt(conn.number))
             }
             Outcome::Panic => {
                 conn.lab.connect_failed(Fault::Transient);
@@ -865,9 +878,8 @@ impl Model {
             self.ended.insert(number);
             prop_assert!(!known.lent, "closed while it is lent: {}", number);
             let mut reasons = known.may.clone();
-            reasons.remove("perhaps");
-            if reasons.is_empty() {
-                reasons = self.reasons(&known, &record, now);
+            if reasons.remove("perhaps") || reasons.is_empty() {
+                reasons.extend(self.reasons(&known, &record, now));
             }
             prop_assert!(!reasons.is_empty(), "closed without a reason: {number} {record:?}");
             self.count(&reasons);
@@ -1005,15 +1017,14 @@ impl Model {
         let live = self.connections.len();
         let crowded = live > self.max_size as usize;
         prop_assert!(!crowded || idle.is_empty(), "more than max_size, and {} of them idle", idle.len());
-        if matches!(op, Op::Maintain) && self.phase == Phase::Open {
-            if self.lab.setup.idle_timeout && idle.len() > self.min_idle as usize {
-                let long = |number: &&u32| {
-                    let (known, record) = (&self.connections[number], self.record(**number));
-                    !known.skewed && now - known.used.max(record.checked) >= IDLE_TIMEOUT + TICK
-                };
-                let kept = idle.iter().filter(long).count();
-                prop_assert!(kept <= self.min_idle as usize, "{} have been idle for too long", kept);
-            }
+        let swept = matches!(op, Op::Maintain) && self.phase == Phase::Open;
+        if swept && self.lab.setup.idle_timeout && idle.len() > self.min_idle as usize {
+            let long = |number: &&u32| {
+                let (known, record) = (&self.connections[number], self.record(**number));
+                !known.skewed && now - known.used.max(record.checked) >= IDLE_TIMEOUT + TICK
+            };
+            let kept = idle.iter().filter(long).count();
+            prop_assert!(kept <= self.min_idle as usize, "{} have been idle for too long", kept);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::pool::rack::{Limits, Permit, Rack};
 use crate::pool::shelf::{CLOSED, Mark, Put};
 use crate::pool::waiters::{Waiter, Woken, Word};
+use crate::sync::AtomicU32;
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,10 @@ use std::time::Duration;
 struct Token {
     permit: Permit<Token>,
     used: AtomicBool,
+    /// Written by each borrower without any ordering of its own, and compared with `uses`, which the checker does not
+    /// see: who reads an older value got the connection without what its previous borrower did to it.
+    written: AtomicU32,
+    uses: AtomicU64,
 }
 
 type Shelved = Arc<Rack<Token>>;
@@ -67,7 +72,7 @@ const NOW: Moment = Moment::ZERO;
 fn open(rack: &Shelved, mut permit: Permit<Token>) -> Box<Token> {
     let (_, pending) = rack.opened(&mut permit, true);
     drop(pending);
-    Box::new(Token { permit, used: AtomicBool::new(false) })
+    Box::new(Token { permit, used: AtomicBool::new(false), written: AtomicU32::new(0), uses: AtomicU64::new(0) })
 }
 
 /// A pool with `count` connections on the shelf.
@@ -108,6 +113,9 @@ fn take(rack: &Shelved) -> Option<Box<Token>> {
 
 fn use_it(token: &Token) {
     assert!(!token.used.swap(true, Ordering::SeqCst), "two borrowers of one connection");
+    let uses = token.uses.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(u64::from(token.written.load(Ordering::Relaxed)), uses, "what the previous borrower did is not seen");
+    token.written.store(uses as u32 + 1, Ordering::Relaxed);
     thread::yield_now();
     token.used.store(false, Ordering::SeqCst);
 }
@@ -283,6 +291,28 @@ fn model_a_waiter_that_gives_up_swallows_nothing() {
             put(&rack, token);
             waiter.join().expect("no panic");
             timer.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
+}
+
+#[test]
+fn model_a_deadline_ends_a_wait_that_nothing_else_ends() {
+    for patience in QUEUES {
+        check("a time-out alone", Two, move || {
+            let hand = HandClock::new();
+            let clock = Clock::Hand(hand.clone());
+            let deadline = clock.now().after(Duration::from_secs(1));
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || borrow(&rack, &clock, deadline, patience.is_none()))
+            };
+            hand.advance(Duration::from_secs(2));
+            let found = waiter.join().expect("no panic").expect("nobody closes it");
+            assert!(found.is_none(), "it was borrowed all the time");
+            put(&rack, token);
             at_rest(&rack, 1);
         });
     }

@@ -271,7 +271,7 @@ impl<E> Shelf<E> {
             return Put::Refused(entry);
         }
         self.publish(index, entry, mark);
-        // Publishes the connection before `alert` is read; its other half is in `Rack::look_again`.
+        // Publishes the connection before `alert` is read; its other half is `announce` in `rack.rs`.
         fence(Ordering::SeqCst);
         if self.alert() == 0 { Put::Done } else { Put::Look }
     }

@@ -17,7 +17,7 @@ use crate::sync::{AtomicU32, Mutex};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// Settings for a [`Pool`], made by [`Pool::builder`]. Nothing is checked before [`build`](Self::build), which then
@@ -281,6 +281,7 @@ fn core<M: Manager>(
         timed: settings.use_times || handler.is_some(),
         observed: hooks.on_return.is_some() || handler.is_some(),
         generation: AtomicU32::new(0),
+        refreshed: AtomicBool::new(false),
         handler,
         seed: match clock {
             Clock::System => RandomState::new().hash_one(number),

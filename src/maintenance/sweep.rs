@@ -40,10 +40,11 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     plan_next(core, now, &numbers);
 }
 
-/// Retires idle connections whose planned death has come: one at a time, and each only when its successor is open,
+/// Retires idle connections of an older generation, and those whose planned death has come: one at a time, and each only when its successor is open,
 /// as long as the maximum and the lifetime allow.
 fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
-    if !core.deaths.lock().any_until(now) {
+    let refreshed = core.refreshed.swap(false, Ordering::AcqRel);
+    if !refreshed && !core.deaths.lock().any_until(now) {
         return;
     }
     let slots: Vec<u32> = core.rack.shelf.each().map(|(index, _)| index).collect();

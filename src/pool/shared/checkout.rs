@@ -207,7 +207,8 @@ impl<M: Manager> Core<M> {
                 return Ok(item);
             }
             if let Some(error) = self.hopeless() {
-                return Err(error);
+                // Unless a connection has come in the last moment.
+                return self.last_chance(turn.leave()).unwrap_or(Err(error));
             }
             self.open_wanted();
             match turn.waiter.sleep(&self.clock, deadline) {
@@ -235,14 +236,18 @@ impl<M: Manager> Core<M> {
                     return Err(error);
                 }
                 Woken::TimedOut => {
-                    let last = match turn.leave() {
-                        Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver),
-                        Word::Failed(error) => return Err(error),
-                        Word::Wait | Word::Look => None,
-                    };
-                    return last.ok_or_else(|| self.timeout_error(began));
+                    return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.timeout_error(began)));
                 }
             }
+        }
+    }
+
+    /// What a caller makes of the word that it finds in its cell when it leaves.
+    fn last_chance(self: &Arc<Self>, word: Word<Item<M>>) -> Option<Result<Box<Item<M>>, Error>> {
+        match word {
+            Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver).map(Ok),
+            Word::Failed(error) => Some(Err(error)),
+            Word::Wait | Word::Look => None,
         }
     }
 

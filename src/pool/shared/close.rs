@@ -104,6 +104,9 @@ impl<M: Manager> Core<M> {
             self.admit(item);
         }
         retire_all(old, CloseReason::Refresh);
+        // One that was on its way to the shelf may have been missed. It is never lent, but it should not lie there.
+        self.refreshed.store(true, Ordering::Release);
+        self.alarm.at(self.clock.now().after(CLOSE_GRACE));
         self.open_wanted();
     }
 

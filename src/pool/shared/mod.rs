@@ -26,7 +26,7 @@ use crate::sync::{AtomicU32, Mutex};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// A connection of a pool over `M`.
@@ -80,6 +80,8 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) next_connection: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) deaths: Mutex<Deaths>,
+    /// A generation has ended since the last sweep.
+    pub(crate) refreshed: AtomicBool,
     /// Replacements that are open, and whose predecessors may go.
     pub(crate) spares: AtomicU32,
     pub(crate) labels: Mutex<HashMap<u64, Arc<str>>>,

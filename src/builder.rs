@@ -150,22 +150,37 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Called with every new connection before it is lent, on the helper thread that opened it. An error closes the
-    /// connection and counts as a failed attempt to connect.
-    pub fn on_open<E>(mut self, hook: impl Fn(&mut M::Connection) -> Result<(), E> + Send + Sync + 'static) -> Self
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        self.hooks.on_open = Some(Box::new(move |connection| hook(connection).map_err(|error| cause(error.into()))));
+    /// connection and counts as a failed attempt to connect. It is of the manager's type, so that a hook which cannot
+    /// fail may say `Ok(())` and no more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::Pool;
+    ///
+    /// let pool = Pool::builder(|| rusqlite::Connection::open_in_memory())
+    ///     .on_open(|conn| conn.execute_batch("PRAGMA foreign_keys = ON"))
+    ///     .on_return(|_| Ok(()))
+    ///     .build()?;
+    /// let on: bool = pool.get()?.query_row("PRAGMA foreign_keys", [], |row| row.get(0))?;
+    /// assert!(on);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_open(
+        mut self,
+        hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_open = Some(Box::new(move |connection| hook(connection).map_err(cause)));
         self
     }
 
     /// Called with every connection that comes back, after [`Manager::reset`], on the thread that returns it. An error
     /// closes the connection.
-    pub fn on_return<E>(mut self, hook: impl Fn(&mut M::Connection) -> Result<(), E> + Send + Sync + 'static) -> Self
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        self.hooks.on_return = Some(Box::new(move |connection| hook(connection).map_err(|error| cause(error.into()))));
+    pub fn on_return(
+        mut self,
+        hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_return = Some(Box::new(move |connection| hook(connection).map_err(cause)));
         self
     }
 
@@ -307,8 +322,8 @@ fn core<M: Manager>(
     }
 }
 
-fn cause(error: Box<dyn std::error::Error + Send + Sync>) -> Cause {
-    Arc::from(error)
+fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Cause {
+    Arc::new(error)
 }
 
 impl<M: Manager> fmt::Debug for Builder<M> {

@@ -115,7 +115,7 @@ impl RetryPolicy {
     }
 }
 
-/// The most connections that a pool may be asked for. Each has a place of 128 bytes, made when first needed; a
+/// The most connections that a pool may be asked for. Each has a place of 64 bytes, made when first needed; a
 /// larger number is taken for a mistake in the unit or the sign.
 pub(crate) const LARGEST: u32 = 1 << 20;
 

@@ -137,9 +137,8 @@ mod system {
 #[cfg(any(test, loom, shuttle, feature = "testing"))]
 mod hand {
     use super::Moment;
-    use crate::sync::Mutex;
+    use crate::sync::{AtomicU64, Mutex, Ordering};
     use std::fmt;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Weak};
     use std::time::Duration;
 

@@ -61,11 +61,18 @@ pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    text: String,
-    timed_out: bool,
+    text: Text,
     stats: Option<Stats>,
     holders: Vec<Lease>,
     cause: Option<Cause>,
+}
+
+/// What the error says. Where a thousand callers may give up in one moment, the text is not made before somebody reads
+/// it.
+enum Text {
+    Said(String),
+    TimedOut { pool: Arc<str>, waited: Duration },
+    StillHeld { pool: Arc<str>, waited: Duration },
 }
 
 impl Error {
@@ -78,7 +85,7 @@ impl Error {
     /// Whether the deadline passed, whatever it was that took so long.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.0.timed_out
+        !matches!(self.0.text, Text::Said(_))
     }
 
     /// The pool's numbers at that moment, where the error is about a pool's state.
@@ -98,7 +105,7 @@ impl Error {
     }
 
     pub(crate) fn with_cause(kind: ErrorKind, text: String, cause: Option<Cause>) -> Self {
-        Self(Arc::new(Inner { kind, text, timed_out: false, stats: None, holders: Vec::new(), cause }))
+        Self(Arc::new(Inner { kind, text: Text::Said(text), stats: None, holders: Vec::new(), cause }))
     }
 
     pub(crate) fn closed(pool: &str) -> Self {
@@ -121,50 +128,20 @@ impl Error {
     /// The error of somebody whose deadline passed.
     pub(crate) fn timeout(
         kind: ErrorKind,
-        pool: &str,
+        pool: &Arc<str>,
         waited: Duration,
         stats: Stats,
         holders: Vec<Lease>,
         cause: Option<Cause>,
     ) -> Self {
-        let mut text = format!(
-            "timed out after {:.2} s waiting for a connection from {pool:?} ({})",
-            waited.as_secs_f64(),
-            stats.summary()
-        );
-        match kind {
-            ErrorKind::Connect if cause.is_some() => text.push_str("; connecting fails"),
-            ErrorKind::Connect => text.push_str("; the server does not answer"),
-            ErrorKind::Validate if cause.is_some() => text.push_str("; idle connections fail their check"),
-            ErrorKind::Validate => text.push_str("; the check of an idle connection does not end"),
-            ErrorKind::Paused => text.push_str("; the pool is paused"),
-            _ => {}
-        }
-        if kind == ErrorKind::Exhausted && !holders.is_empty() {
-            text.push_str("; held longest by ");
-            let shown: Vec<_> = holders.iter().take(HOLDERS_IN_TEXT).map(Lease::to_string).collect();
-            text.push_str(&shown.join(", "));
-        }
-        Self(Arc::new(Inner { kind, text, timed_out: true, stats: Some(stats), holders, cause }))
+        let text = Text::TimedOut { pool: Arc::clone(pool), waited };
+        Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
     /// The error of somebody who closed a pool and saw connections still out at the deadline.
-    pub(crate) fn still_held(pool: &str, waited: Duration, stats: Stats, holders: Vec<Lease>) -> Self {
-        let shown: Vec<_> = holders.iter().map(Lease::to_string).collect();
-        let text = format!(
-            "the pool {pool:?} is closed, but after {:.2} s not everything has ended ({}); held by {}",
-            waited.as_secs_f64(),
-            stats.summary(),
-            if shown.is_empty() { "nobody".to_owned() } else { shown.join(", ") }
-        );
-        Self(Arc::new(Inner {
-            kind: ErrorKind::Closed,
-            text,
-            timed_out: true,
-            stats: Some(stats),
-            holders,
-            cause: None,
-        }))
+    pub(crate) fn still_held(pool: &Arc<str>, waited: Duration, stats: Stats, holders: Vec<Lease>) -> Self {
+        let text = Text::StillHeld { pool: Arc::clone(pool), waited };
+        Self(Arc::new(Inner { kind: ErrorKind::Closed, text, stats: Some(stats), holders, cause: None }))
     }
 }
 
@@ -173,15 +150,45 @@ const HOLDERS_IN_TEXT: usize = 4;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        let Inner { kind, text, stats, holders, cause } = &*self.0;
+        let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
+        match text {
+            Text::Said(text) => f.write_str(text),
+            Text::TimedOut { pool, waited } => {
+                let waited = waited.as_secs_f64();
+                write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;
+                f.write_str(match kind {
+                    ErrorKind::Connect if cause.is_some() => "; connecting fails",
+                    ErrorKind::Connect => "; the server does not answer",
+                    ErrorKind::Validate if cause.is_some() => "; idle connections fail their check",
+                    ErrorKind::Validate => "; the check of an idle connection does not end",
+                    ErrorKind::Paused => "; the pool is paused",
+                    _ => "",
+                })?;
+                if *kind == ErrorKind::Exhausted && !holders.is_empty() {
+                    write!(f, "; held longest by {}", listed(holders.iter().take(HOLDERS_IN_TEXT)))?;
+                }
+                Ok(())
+            }
+            Text::StillHeld { pool, waited } => {
+                let waited = waited.as_secs_f64();
+                let holders = if holders.is_empty() { "nobody".to_owned() } else { listed(holders) };
+                write!(f, "the pool {pool:?} is closed, but after {waited:.2} s not everything has ended ")?;
+                write!(f, "({numbers}); held by {holders}")
+            }
+        }
     }
+}
+
+fn listed<'a>(holders: impl IntoIterator<Item = &'a Lease>) -> String {
+    holders.into_iter().map(Lease::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
-            .field("text", &self.0.text)
+            .field("text", &self.to_string())
             .field("cause", &self.0.cause.as_ref().map(ToString::to_string))
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! Who holds a connection: what is written down at checkout, and how it is read.
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Lease {
     pub(crate) connection: u64,
-    pub(crate) thread: String,
+    pub(crate) thread: Arc<str>,
     pub(crate) location: Option<&'static Location<'static>>,
     pub(crate) held: Duration,
     pub(crate) label: Option<Arc<str>>,
@@ -79,11 +79,12 @@ impl fmt::Debug for Lease {
 pub(crate) const THREAD_BITS: u32 = 30;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
-static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+/// Readers do not hold each other up: a thousand callers who give up together all read it.
+static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(RwLock::default);
 
 #[derive(Default)]
 struct Names {
-    of: HashMap<u32, String>,
+    of: HashMap<u32, Arc<str>>,
     /// Threads that have ended, oldest first: who leaks a guard often ends soon afterwards.
     ended: VecDeque<u32>,
 }
@@ -96,7 +97,7 @@ struct Enrolled(u32);
 
 impl Drop for Enrolled {
     fn drop(&mut self) {
-        let mut names = NAMES.lock();
+        let mut names = NAMES.write();
         names.ended.push_back(self.0);
         if names.ended.len() > REMEMBERED
             && let Some(oldest) = names.ended.pop_front()
@@ -125,13 +126,14 @@ fn enrol() -> u32 {
     let number = (NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << THREAD_BITS) - 1)).max(1);
     NUMBER.set(number);
     let name = std::thread::current().name().map_or_else(|| format!("thread {number}"), str::to_owned);
-    NAMES.lock().of.insert(number, name);
+    NAMES.write().of.insert(number, name.into());
     // During the destruction of the thread's locals the name simply stays.
     let _unless_ending = ENROLLED.try_with(|enrolled| enrolled.set(Some(Enrolled(number))));
     number
 }
 
-/// What a thread is called.
-pub(crate) fn thread_name(number: u32) -> String {
-    NAMES.lock().of.get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)"))
+/// What threads are called, by their numbers.
+pub(crate) fn with_thread_names<R>(f: impl FnOnce(&dyn Fn(u32) -> Arc<str>) -> R) -> R {
+    let names = NAMES.read();
+    f(&|number| names.of.get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)").into()))
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 /// The modules of each layer, lowest layer first. `a/*` is everything below `a`, and `a` itself.
 const LAYERS: [&[&str]; 6] = [
     &["alarm", "clock", "config", "error", "event", "extensions", "helpers", "lease", "manager", "stats", "sync"],
-    &["pool/entry", "pool/lifespan", "pool/model", "pool/rack", "pool/seat", "pool/shelf", "pool/waiters"],
+    &["pool/entry", "pool/lifespan", "pool/model", "pool/rack/*", "pool/seat", "pool/shelf", "pool/waiters"],
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/guard"],

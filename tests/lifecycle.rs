@@ -184,7 +184,7 @@ fn shrinking_closes_what_is_idle_now_and_what_is_borrowed_on_return() {
 
 #[test]
 fn closing_fails_waiters_closes_idle_ones_and_late_ones_and_leaves_nothing() {
-    for round in 0..50 {
+    for round in 0..1000 {
         let lab = Lab::new();
         let pool = Pool::builder(lab.manager()).max_size(3).build().expect("it connects");
         let held = pool.get_many(2).expect("opened");

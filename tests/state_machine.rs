@@ -650,15 +650,27 @@ impl Model {
         self.clock.advance(by);
     }
 
+    /// Two visits: a connection that is arriving is marked idle a moment before it can be taken; a visit at that moment
+    /// passes it over, and the next one does not.
     fn maintain(&mut self) -> Checked {
-        self.spare =
-            if self.lab.setup.idle_timeout { self.idle().len().saturating_sub(self.min_idle as usize) } else { 0 };
+        self.visit()?;
+        self.visit()
+    }
+
+    fn visit(&mut self) -> Checked {
+        let (idle, opened) = (self.idle().len(), self.lab.records().connections.len());
         self.pool.maintain();
-        // A connection that is arriving is marked idle a moment before it can be taken; a visit at that moment passes it
-        // over, and the next one does not.
-        std::thread::sleep(Duration::from_micros(200));
-        self.pool.maintain();
-        Ok(())
+        let mut patience = Patience::new();
+        while patience.goes_on() {
+            let stats = self.pool.stats();
+            if stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use {
+                break;
+            }
+        }
+        // What the visit has opened makes others superfluous.
+        let opened = self.lab.records().connections.len() - opened;
+        self.spare = (idle + opened).saturating_sub(self.min_idle as usize);
+        self.learn()
     }
 
     fn idle(&self) -> Vec<u32> {

@@ -2,10 +2,11 @@
 
 mod support;
 
+use millpond::testing::HandClock;
 use millpond::{ErrorKind, Fairness, Pool, PooledConnection};
 use std::error::Error as _;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::{LONG, Lab, Refused, assert_healthy, eventually};
@@ -104,29 +105,28 @@ fn a_caller_too_many_is_turned_away_at_once_with_its_own_error() {
 }
 
 #[test]
-fn a_thousand_who_give_up_at_once_swallow_nothing() {
-    let lab = Lab::new();
-    let pool = Pool::builder(lab.manager()).max_size(2).build().expect("it connects");
-    for _ in 0..3 {
-        let start = Barrier::new(201);
+fn a_thousand_who_give_up_while_others_are_served_swallow_nothing() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(2).clock(clock.clone()).build().expect("it connects");
+    let step = Duration::from_micros(50);
+    for _ in 0..5 {
+        let held = pool.get_many(2).expect("idle");
         thread::scope(|scope| {
-            let held = (pool.get().expect("idle"), pool.get_timeout(LONG).expect("opened"));
-            for n in 0..200 {
-                let (pool, start) = (&pool, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    // Some give up while connections are being handed over, and some get one.
-                    drop(pool.get_timeout(Duration::from_micros(n * 50)));
-                });
+            for n in 1..=200 {
+                let pool = &pool;
+                // Their deadlines come one by one, while two connections go from hand to hand.
+                scope.spawn(move || drop(pool.get_timeout(n * step)));
             }
-            start.wait();
-            thread::sleep(Duration::from_millis(3));
+            eventually("all wait", || pool.stats().waiting == 200);
+            clock.advance(100 * step);
+            scope.spawn(|| (0..100).for_each(|_| clock.advance(step)));
             drop(held);
         });
         let stats = pool.stats();
         assert_eq!((stats.waiting, stats.in_use), (0, 0));
         assert_healthy(&pool);
     }
+    assert!(pool.stats().timeouts >= 5 * 100, "{} gave up", pool.stats().timeouts);
 }
 
 #[test]

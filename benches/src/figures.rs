@@ -39,12 +39,19 @@ pub enum Figure {
     RedisEight,
     FixedMemory,
     ConnectionMemory,
+    HangingConnect,
+    HangingConnectWorst,
+    HangingCheck,
+    HangingCheckWorst,
+    ThousandLate,
+    TenThousandLate,
+    HandOver,
 }
 
 use Bound::{AtLeast, AtMost};
 use Figure as F;
 
-const PROMISED: [(Figure, &str, Bound); 27] = [
+const PROMISED: [(Figure, &str, Bound); 34] = [
     (F::WithOneThread, "`with`, one thread, over r2d2", AtLeast(7.0)),
     (F::GetOneThread, "`get` + drop, one thread, over r2d2", AtLeast(6.0)),
     (F::WithTwoThreads, "`with`, two threads, over r2d2", AtLeast(15.0)),
@@ -72,6 +79,13 @@ const PROMISED: [(Figure, &str, Bound); 27] = [
     (F::RedisEight, "Redis GETs, 8 threads, over raw", AtLeast(0.98)),
     (F::FixedMemory, "bytes of an idle pool of maximum 8", AtMost(4096.0)),
     (F::ConnectionMemory, "bytes per connection", AtMost(256.0)),
+    (F::HangingConnect, "a connect that hangs, 100 ms asked: p50 in ms", AtMost(101.0)),
+    (F::HangingConnectWorst, "the same: worst", AtMost(115.0)),
+    (F::HangingCheck, "a check that hangs, 100 ms asked: p50 in ms", AtMost(101.0)),
+    (F::HangingCheckWorst, "the same: worst", AtMost(115.0)),
+    (F::ThousandLate, "1 000 give up after 2 s: p99 of being late in ms", AtMost(10.0)),
+    (F::TenThousandLate, "10 000 give up after 2 s: the same", AtMost(10.0)),
+    (F::HandOver, "1 000 wait for 8: all served, in ms", AtMost(20.0)),
 ];
 
 /// What the sections found.

@@ -40,8 +40,8 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     plan_next(core, now, &numbers);
 }
 
-/// Retires idle connections of an older generation, and those whose planned death has come: one at a time, and each only when its successor is open,
-/// as long as the maximum and the lifetime allow.
+/// Retires idle connections of an older generation, and those whose planned death has come: one at a time, and each
+/// only when its successor is open, as long as the maximum and the lifetime allow.
 fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     let refreshed = core.refreshed.swap(false, Ordering::AcqRel);
     if !refreshed && !core.deaths.lock().any_until(now) {
@@ -68,12 +68,7 @@ fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
 }
 
 fn may_die<M: Manager>(core: &Arc<Core<M>>, now: Moment, expires: Moment) -> bool {
-    let spare = core.spares.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spares| spares.checked_sub(1));
-    if spare.is_ok() {
-        core.rack.prepay();
-        return true;
-    }
-    if now >= expires {
+    if core.rack.has_successor() || now >= expires {
         return true;
     }
     let numbers = core.rack.numbers();

@@ -135,3 +135,53 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
         self.extensions.get_mut().expect("it was initialised on the line before")
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::pool::rack::{Limits, Rack};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_in_its_prime_is_never_retired_and_what_is_retired_is_not_in_its_prime() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        let Settings { max_size, min_idle, max_connecting, max_waiting, .. } = Settings::default();
+        let rack = Arc::new(Rack::new(1, Limits { max_size, min_idle, max_connecting, max_waiting, patience: None }));
+        let mut entry = Entry {
+            connection: (),
+            home: (),
+            permit: rack.try_reserve().expect("the rack is empty"),
+            id: 1,
+            born: at(0),
+            dies: at(50),
+            used: at(0),
+            checked: at(0),
+            uses: 0,
+            generation: 1,
+            vouched: false,
+            broken: false,
+            labelled: false,
+            extensions: OnceLock::new(),
+        };
+        let rules = Rules {
+            validation: Validation::Never,
+            max_uses: 2,
+            max_lifetime: Some(Duration::from_secs(60)),
+            idle_timeout: None,
+        };
+        let mut kept = 0;
+        for (seconds, uses, generation) in
+            [40, 50, 55, 60, 70].into_iter().flat_map(|s| (0..4).flat_map(move |u| (0..3).map(move |g| (s, u, g))))
+        {
+            (entry.uses, entry.used) = (uses, at(seconds));
+            let prime = entry.in_its_prime(at(seconds), generation, rules.max_uses);
+            for occasion in [Occasion::Checkout, Occasion::HandOver, Occasion::Checkin] {
+                let verdict = entry.verdict(at(seconds), generation, &rules, occasion);
+                assert!(!prime || verdict == Verdict::Keep, "{verdict:?} at {seconds} s, {uses} uses, {occasion:?}");
+                kept += u32::from(prime);
+            }
+        }
+        assert_eq!(kept, 3 * 2, "before its planned death, of this generation, with uses left");
+    }
+}

@@ -105,7 +105,7 @@ impl<M: Manager> PooledConnection<M> {
         let label: Arc<str> = label.into().into();
         let item = this.item_mut();
         item.labelled = true;
-        item.home.labels.lock().insert(item.id, label);
+        item.home.labels.write().insert(item.id, label);
     }
 }
 

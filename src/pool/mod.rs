@@ -180,7 +180,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     #[must_use]
     pub fn holders(&self) -> Vec<Lease> {
-        self.core.holders()
+        self.core.holders(usize::MAX)
     }
 
     /// Changes the maximum. Growing wakes those who wait; shrinking closes surplus idle connections now and borrowed
@@ -253,7 +253,7 @@ impl<M: Manager> Pool<M> {
             return Ok(());
         }
         let waited = core.clock.now().since(began);
-        Err(Error::still_held(&core.name, waited, core.brief(), core.holders()))
+        Err(Error::still_held(&core.name, waited, core.brief(&core.rack.numbers()), core.holders(usize::MAX)))
     }
 
     /// Waits until `min_idle` connections (at least one) are open.
@@ -288,7 +288,7 @@ impl<M: Manager> Pool<M> {
         if core.rack.numbers().phase == rack::Phase::Closed {
             return Err(Error::closed(&core.name));
         }
-        if done { Ok(()) } else { Err(core.timeout_error(began)) }
+        if done { Ok(()) } else { Err(core.timeout_error(began, &core.rack.numbers())) }
     }
 
     /// Time moved by hand gives no signal to those who watch, so they look again every thousandth of a second.
@@ -373,7 +373,7 @@ impl<M: Manager> Drop for Pool<M> {
 impl<M: Manager> fmt::Debug for Pool<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the manager: it may hold a password.
-        let stats = self.core.brief();
+        let stats = self.core.brief(&self.core.rack.numbers());
         f.debug_struct("Pool")
             .field("name", &self.core.name)
             .field("max_size", &stats.max_size)

@@ -104,9 +104,7 @@ fn part_with(rack: &Shelved, tokens: Vec<Box<Token>>) {
 
 fn take(rack: &Shelved) -> Option<Box<Token>> {
     rack.shelf.take(0, 0, u32::MAX).map(|taken| {
-        if let Some(slot) = rack.shelf.slot(taken.slot) {
-            slot.set_mark(Mark::lent(1, 0));
-        }
+        taken.slot.set_mark(Mark::lent(1, 0));
         taken.entry
     })
 }
@@ -143,7 +141,7 @@ fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Resu
         if let Some(token) = look(rack, strict) {
             break (Ok(Some(token)), true);
         }
-        for permit in rack.plan(NOW) {
+        for permit in rack.plan_for(ticket, NOW).expect("the server is there") {
             // A helper would do this; doing it here gives the same steps in the same order to fewer threads.
             put(rack, open(rack, permit));
         }

@@ -27,15 +27,15 @@ thread_local! {
     static HANDLES: RefCell<[Handle; SEATS]> = const { RefCell::new([const { None }; SEATS]) };
 }
 
-/// The slot of this rack that the thread used last.
+/// The slot of this rack that the thread took from last.
 #[inline]
 pub(crate) fn hint(rack: u64) -> u32 {
     let last = SLOTS.with(|slots| slots.get(rack as usize % SEATS).map_or(0, Cell::get));
     if last >> 32 == rack & u64::from(u32::MAX) { last as u32 } else { 0 }
 }
 
-/// Says which slot it is.
-#[inline]
+/// Says which slot it is, when it is another than the hint was.
+#[cold]
 pub(crate) fn remember(rack: u64, slot: u32) {
     SLOTS.with(|slots| {
         if let Some(seat) = slots.get(rack as usize % SEATS) {
@@ -55,7 +55,6 @@ where
     H: Send + 'static,
 {
     let (number, slot) = (entry.permit.rack().id, entry.permit.slot());
-    remember(number, slot);
     if cfg!(shuttle) {
         // All threads of a model share the locals of one real thread, and a handle must not outlive its model.
         return put_home_unseated(entry, slot, mark);

@@ -160,8 +160,9 @@ pub(crate) enum Put<E> {
 
 /// A connection taken from the shelf.
 #[derive(Debug)]
-pub(crate) struct Taken<E> {
-    pub(crate) slot: u32,
+pub(crate) struct Taken<'a, E> {
+    pub(crate) index: u32,
+    pub(crate) slot: &'a Slot<E>,
     pub(crate) entry: Box<E>,
     /// What the slot's word said before.
     pub(crate) mark: Mark,
@@ -228,7 +229,7 @@ impl<E> Shelf<E> {
 
     /// Takes the connection of this slot, if it is idle and has been for less than `fresh` ticks.
     #[inline]
-    pub(crate) fn take_at(&self, index: u32, now: u32, fresh: u32) -> Option<Taken<E>> {
+    pub(crate) fn take_at(&self, index: u32, now: u32, fresh: u32) -> Option<Taken<'_, E>> {
         let slot = self.slot(index)?;
         let mark = slot.mark();
         // The word is looked at first because an exchange on an empty slot would take the cache line away from
@@ -237,13 +238,13 @@ impl<E> Shelf<E> {
             return None;
         }
         let entry = slot.cell.take()?;
-        Some(Taken { slot: index, entry, mark })
+        Some(Taken { index, slot, entry, mark })
     }
 
     /// Takes an idle connection: the one of the slot that the thread used last, else the first that is there.
     /// From the front, so that the connections at the back have time to grow old and be closed.
     #[inline]
-    pub(crate) fn take(&self, hint: u32, now: u32, fresh: u32) -> Option<Taken<E>> {
+    pub(crate) fn take(&self, hint: u32, now: u32, fresh: u32) -> Option<Taken<'_, E>> {
         if let Some(taken) = self.take_at(hint, now, fresh) {
             return Some(taken);
         }
@@ -251,7 +252,7 @@ impl<E> Shelf<E> {
     }
 
     #[cold]
-    fn take_first(&self, now: u32, fresh: u32) -> Option<Taken<E>> {
+    fn take_first(&self, now: u32, fresh: u32) -> Option<Taken<'_, E>> {
         (0..self.used.load(Ordering::Relaxed)).find_map(|index| self.take_at(index, now, fresh))
     }
 
@@ -260,8 +261,7 @@ impl<E> Shelf<E> {
     pub(crate) fn publish(&self, index: u32, entry: Box<E>, mark: Mark) {
         if let Some(slot) = self.slot(index) {
             slot.set_mark(mark);
-            let old = slot.cell.put(entry);
-            debug_assert!(old.is_none(), "two connections in one slot");
+            slot.cell.put(entry);
         }
     }
 
@@ -275,6 +275,11 @@ impl<E> Shelf<E> {
         // Publishes the connection before `alert` is read; its other half is `announce` in `rack.rs`.
         fence(Ordering::SeqCst);
         if self.alert() == 0 { Put::Done } else { Put::Look }
+    }
+
+    /// Whether a connection lies there, however long it has.
+    pub(crate) fn any_idle(&self) -> bool {
+        self.each().any(|(_, slot)| slot.mark().is_idle())
     }
 
     pub(crate) fn idle(&self) -> u32 {

@@ -106,11 +106,23 @@ impl<E: Send> crate::clock::Ring for Waiter<E> {
 /// A waiter's place in the queue: since when it waits, and a number that tells apart those of the same moment.
 pub(crate) type Ticket = (Moment, u64);
 
+/// What a waiter is about. One that goes away before it has looked at all that it was to look at must tell another:
+/// without that, a waiter that was told of a free place, and was given a connection before it came to take the place,
+/// would leave the place to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stance {
+    /// Has announced itself, and looks at the shelf and then at the places before it sleeps.
+    Looking,
+    /// Has looked, and sleeps or is about to.
+    Asleep,
+    /// Told to look, and has not come back since.
+    Awake,
+}
+
 #[derive(Debug)]
 struct Place<E> {
     waiter: Arc<Waiter<E>>,
-    /// Told to look, and has not come back to sleep since.
-    awake: bool,
+    stance: Stance,
 }
 
 /// The queue. Part of the book, so under its lock.
@@ -142,30 +154,41 @@ impl<E: Send + 'static> Queue<E> {
     pub(crate) fn enter(&mut self, waiter: Arc<Waiter<E>>, since: Moment) -> Ticket {
         let ticket = (since, self.next);
         self.next += 1;
-        self.places.insert(ticket, Place { waiter, awake: false });
+        self.places.insert(ticket, Place { waiter, stance: Stance::Looking });
         ticket
     }
 
     /// Comes back with an old ticket, in front of all that came later.
     pub(crate) fn enter_again(&mut self, waiter: Arc<Waiter<E>>, ticket: Ticket) {
-        self.places.insert(ticket, Place { waiter, awake: false });
+        self.places.insert(ticket, Place { waiter, stance: Stance::Looking });
     }
 
-    /// Leaves, and takes along what was put into the cell in the last moment.
-    pub(crate) fn leave(&mut self, ticket: Ticket, waiter: &Waiter<E>) -> Word<E> {
-        if let Some(place) = self.places.remove(&ticket) {
-            self.awake -= u32::from(place.awake);
-        }
-        waiter.put(Word::Wait)
+    /// Leaves, and takes along what was put into the cell in the last moment. Says whether it had looked at what is
+    /// free, and was asleep since.
+    pub(crate) fn leave(&mut self, ticket: Ticket, waiter: &Waiter<E>) -> (Word<E>, bool) {
+        let asleep = self.places.remove(&ticket).is_some_and(|place| self.strike(&place));
+        (waiter.put(Word::Wait), asleep)
     }
 
-    /// Is about to sleep again: from now on it must be woken.
+    fn strike(&mut self, place: &Place<E>) -> bool {
+        self.awake -= u32::from(place.stance == Stance::Awake);
+        place.stance == Stance::Asleep
+    }
+
+    /// Announces itself again: it has looked in vain, and from now on it must be woken.
     pub(crate) fn rest(&mut self, ticket: Ticket) {
+        if let Some(place) = self.places.get_mut(&ticket) {
+            self.awake -= u32::from(place.stance == Stance::Awake);
+            place.stance = Stance::Looking;
+        }
+    }
+
+    /// Has looked at everything that it was to look at after it had announced itself.
+    pub(crate) fn sleep(&mut self, ticket: Ticket) {
         if let Some(place) = self.places.get_mut(&ticket)
-            && place.awake
+            && place.stance == Stance::Looking
         {
-            place.awake = false;
-            self.awake -= 1;
+            place.stance = Stance::Asleep;
         }
     }
 
@@ -173,13 +196,14 @@ impl<E: Send + 'static> Queue<E> {
         self.places.first_key_value().map(|((since, _), _)| *since)
     }
 
-    /// Gives a connection to the oldest waiter, who is to be rung afterwards.
-    pub(crate) fn give(&mut self, entry: Box<E>) -> Result<Arc<Waiter<E>>, Box<E>> {
+    /// Gives a connection to the oldest waiter, who is to be rung afterwards. Says whether that one had looked at what
+    /// is free, and was asleep since.
+    pub(crate) fn give(&mut self, entry: Box<E>) -> Result<(Arc<Waiter<E>>, bool), Box<E>> {
         let Some((_, place)) = self.places.pop_first() else { return Err(entry) };
-        self.awake -= u32::from(place.awake);
+        let asleep = self.strike(&place);
         // A waiter in the queue has been given nothing yet: the cell holds `Wait`, or a `Look` that this overrides.
         place.waiter.put(Word::Given(entry));
-        Ok(place.waiter)
+        Ok((place.waiter, asleep))
     }
 
     /// Tells up to `count` of those who sleep to look, oldest first; they are to be rung afterwards.
@@ -189,8 +213,8 @@ impl<E: Send + 'static> Queue<E> {
             if roused.len() as u32 >= count {
                 break;
             }
-            if !place.awake {
-                place.awake = true;
+            if place.stance != Stance::Awake {
+                place.stance = Stance::Awake;
                 self.awake += 1;
                 place.waiter.put(Word::Look);
                 roused.push(Arc::clone(&place.waiter));

@@ -1,6 +1,7 @@
 //! The sections of a run, in the order in which they are printed.
 
 pub mod checkout;
+pub mod deadlines;
 pub mod holds;
 pub mod instructions;
 pub mod memory;
@@ -13,10 +14,11 @@ use crate::report::Report;
 
 pub type Section = fn(Plan, &mut Report);
 
-pub const ALL: [(&str, Section); 7] = [
+pub const ALL: [(&str, Section); 8] = [
     ("checkout", checkout::run),
     ("sizes", sizes::run),
     ("holds", holds::run),
+    ("deadlines", deadlines::run),
     ("sqlite", sqlite::run),
     ("redis", redis::run),
     ("memory", memory::run),

@@ -8,7 +8,6 @@ use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::Rack;
 use crate::pool::seat;
 use crate::pool::shelf::{Mark, Put};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,11 +15,9 @@ use std::sync::atomic::Ordering;
 #[inline]
 pub(crate) fn checkin<M: Manager>(mut item: Box<Item<M>>) {
     if let Some(reason) = inspect(&mut item) {
-        retire(item, reason);
-        return;
+        return retire(item, reason);
     }
-    let slot = item.permit.slot();
-    let mark = Mark::idle(item.used.tick());
+    let (slot, mark) = (item.permit.slot(), Mark::idle(item.used.tick()));
     // Taken along, because after the connection has been put home it may be anybody's, and all it owns with it.
     let clock = item.home.clock.clone();
     if let Some((put, rack)) = seat::put_home(item, mark) {
@@ -32,12 +29,9 @@ pub(crate) fn checkin<M: Manager>(mut item: Box<Item<M>>) {
 #[inline]
 pub(crate) fn checkin_to<M: Manager>(core: &Core<M>, mut item: Box<Item<M>>) {
     if let Some(reason) = inspect(&mut item) {
-        retire(item, reason);
-        return;
+        return retire(item, reason);
     }
-    let slot = item.permit.slot();
-    let mark = Mark::idle(item.used.tick());
-    seat::remember(core.rack.id, slot);
+    let (slot, mark) = (item.permit.slot(), Mark::idle(item.used.tick()));
     match core.rack.shelf.put(slot, item, mark) {
         Put::Done => {}
         put => settle(put, &core.rack, slot, mark, &core.clock),
@@ -61,28 +55,20 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
         item.labelled = false;
     }
     item.used = now;
-    // One guard for both callbacks, because each costs some nanoseconds; `at` says which of them panicked.
-    let at = Cell::new("has_broken");
-    let outcome = core.guarded_at(&at, || {
-        // Asked even when the answer is known, because some managers keep accounts in it, and on this thread, because
-        // diesel's asks whether the thread is panicking.
-        let broken = core.manager.has_broken(&mut item.connection);
-        if broken || item.broken {
-            return Err(CloseReason::Broken);
-        }
-        // Nobody knows how far the borrower got: an open transaction passes every check.
-        if std::thread::panicking() {
-            return Err(CloseReason::Panicked);
-        }
-        at.set("reset");
-        match core.manager.reset(&mut item.connection) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(core.unclean(item.id, &error)),
-        }
-    });
-    match outcome {
+    // Asked even when the answer is known, because some managers keep accounts in it, and on this thread, because
+    // diesel's asks whether the thread is panicking.
+    match core.guarded("has_broken", || core.manager.has_broken(&mut item.connection)) {
+        Ok(broken) if broken || item.broken => return Some(CloseReason::Broken),
+        Ok(_) => {}
+        Err(_) => return Some(CloseReason::Panicked),
+    }
+    // Nobody knows how far the borrower got: an open transaction passes every check.
+    if std::thread::panicking() {
+        return Some(CloseReason::Panicked);
+    }
+    match core.guarded("reset", || core.manager.reset(&mut item.connection)) {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => return Some(reason),
+        Ok(Err(error)) => return Some(core.unclean(item.id, &error)),
         Err(_) => return Some(CloseReason::Panicked),
     }
     if core.observed
@@ -127,7 +113,7 @@ impl<M: Manager> Core<M> {
     #[cold]
     pub(crate) fn note_return(&self, item: &Item<M>) {
         if item.labelled {
-            self.labels.lock().remove(&item.id);
+            self.labels.write().remove(&item.id);
         }
         if self.timed {
             let held = self.clock.now().since(item.used);

@@ -10,7 +10,7 @@ use crate::manager::{Fault, Manager};
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::{Phase, Rack, Refusal};
 use crate::pool::seat;
-use crate::pool::shelf::{CLOSED, Mark, PAUSED};
+use crate::pool::shelf::{CLOSED, Mark, PAUSED, Slot, Taken};
 use crate::pool::waiters::{Ticket, Waiter, Woken, Word};
 use std::panic::Location;
 use std::sync::Arc;
@@ -41,17 +41,8 @@ impl<M: Manager> Core<M> {
                 return None;
             }
             let now = self.clock.coarse();
-            let item = rack.shelf.take(seat::hint(rack.id), now.tick(), fresh)?.entry;
-            let generation = self.generation.load(Ordering::Relaxed);
-            let sound = match item.verdict(now, generation, &self.rules, Occasion::Checkout) {
-                Verdict::Keep => Some(item),
-                Verdict::Validate => self.check(item),
-                verdict => {
-                    self.unfit(item, verdict);
-                    None
-                }
-            };
-            if let Some(mut item) = sound {
+            let item = self.take(now, fresh)?.entry;
+            if let Some(mut item) = self.judge(item, now, Occasion::Checkout, any_age) {
                 self.lend(&mut item, self.clock.coarse(), Duration::ZERO, place);
                 return Some(item);
             }
@@ -71,24 +62,39 @@ impl<M: Manager> Core<M> {
             return None;
         }
         let now = self.clock.coarse();
-        let mut item = rack.shelf.take(seat::hint(rack.id), now.tick(), self.fresh)?.entry;
+        let Taken { slot, entry: mut item, .. } = self.take(now, self.fresh)?;
         let generation = self.generation.load(Ordering::Relaxed);
         if !item.in_its_prime(now, generation, self.rules.max_uses) {
-            item = self.judge(item, now, Occasion::Checkout)?;
+            item = self.judge(item, now, Occasion::Checkout, false)?;
         }
-        self.lend(&mut item, now, Duration::ZERO, place);
+        self.lend_from(slot, &mut item, now, Duration::ZERO, place);
         Some(item)
     }
 
-    /// Writes down who has it.
+    /// Takes an idle connection, first of all the one that this thread had before.
     #[inline]
+    fn take(&self, now: Moment, fresh: u32) -> Option<Taken<'_, Item<M>>> {
+        let hint = seat::hint(self.rack.id);
+        let taken = self.rack.shelf.take(hint, now.tick(), fresh)?;
+        if taken.index != hint {
+            seat::remember(self.rack.id, taken.index);
+        }
+        Some(taken)
+    }
+
+    /// Writes down who has it.
     fn lend(&self, item: &mut Item<M>, now: Moment, waited: Duration, place: Place) {
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            self.lend_from(slot, item, now, waited, place);
+        }
+    }
+
+    #[inline]
+    fn lend_from(&self, slot: &Slot<Item<M>>, item: &mut Item<M>, now: Moment, waited: Duration, place: Place) {
         item.uses += 1;
         item.vouched = false;
         item.used = now;
-        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
-            slot.lend(Mark::lent(thread_number(), now.tick()), place);
-        }
+        slot.lend(Mark::lent(thread_number(), now.tick()), place);
         if self.timed {
             self.lend_timed(item, waited, place);
         }
@@ -134,27 +140,27 @@ impl<M: Manager> Core<M> {
             retire_all(unwanted, self.rack.unwanted_because());
             return None;
         }
-        let hint = seat::hint(self.rack.id);
         loop {
             let now = self.clock.coarse();
-            let taken = match self.rack.shelf.take(hint, now.tick(), self.fresh) {
+            let taken = match self.take(now, self.fresh) {
                 Some(taken) => taken,
-                None if self.rack.may_check() => self.rack.shelf.take(hint, now.tick(), u32::MAX)?,
+                None if self.rack.shelf.any_idle() && self.rack.may_check() => self.take(now, u32::MAX)?,
                 None => return None,
             };
-            if let Some(item) = self.judge(taken.entry, now, Occasion::Checkout) {
+            if let Some(item) = self.judge(taken.entry, now, Occasion::Checkout, false) {
                 return Some(item);
             }
         }
     }
 
-    /// Whether a connection may be lent. If not, it is dealt with.
+    /// Whether a connection may be lent. If not, it is dealt with. With `here` the caller would rather wait for the check
+    /// than go without.
     #[cold]
-    fn judge(self: &Arc<Self>, item: Box<Item<M>>, now: Moment, occasion: Occasion) -> Option<Box<Item<M>>> {
+    fn judge(self: &Arc<Self>, item: Box<Item<M>>, now: Moment, on: Occasion, here: bool) -> Option<Box<Item<M>>> {
         let generation = self.generation.load(Ordering::Relaxed);
-        match item.verdict(now, generation, &self.rules, occasion) {
+        match item.verdict(now, generation, &self.rules, on) {
             Verdict::Keep => Some(item),
-            Verdict::Validate if self.checks_here(&item, now) => self.check(item),
+            Verdict::Validate if here || self.checks_here(&item, now) => self.check(item),
             verdict => {
                 self.unfit(item, verdict);
                 None
@@ -206,11 +212,14 @@ impl<M: Manager> Core<M> {
             if let Some(item) = self.look(true) {
                 return Ok(item);
             }
-            if let Some(error) = self.hopeless() {
-                // Unless a connection has come in the last moment.
-                return self.last_chance(turn.leave()).unwrap_or(Err(error));
+            match self.rack.plan_for(turn.ticket, self.clock.now()) {
+                Ok(permits) => self.open_all(permits),
+                Err(cause) => {
+                    let hopeless = Error::permanent(&self.name, cause);
+                    // Unless a connection has come in the last moment.
+                    return self.last_chance(turn.leave()).unwrap_or(Err(hopeless));
+                }
             }
-            self.open_wanted();
             match turn.waiter.sleep(&self.clock, deadline) {
                 Woken::Look => {
                     if !self.rules_strict()
@@ -223,7 +232,7 @@ impl<M: Manager> Core<M> {
                 Woken::Given(item) => {
                     turn.queued = false;
                     let now = self.clock.now();
-                    if let Some(item) = self.judge(item, now, Occasion::HandOver) {
+                    if let Some(item) = self.judge(item, now, Occasion::HandOver, false) {
                         return Ok(item);
                     }
                     match self.rack.enter_again(turn.waiter, turn.ticket) {
@@ -236,7 +245,9 @@ impl<M: Manager> Core<M> {
                     return Err(error);
                 }
                 Woken::TimedOut => {
-                    return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.timeout_error(began)));
+                    turn.queued = false;
+                    let (word, numbers) = self.rack.give_up(turn.ticket, turn.waiter);
+                    return self.last_chance(word).unwrap_or_else(|| Err(self.timeout_error(began, &numbers)));
                 }
             }
         }
@@ -245,16 +256,10 @@ impl<M: Manager> Core<M> {
     /// What a caller makes of the word that it finds in its cell when it leaves.
     fn last_chance(self: &Arc<Self>, word: Word<Item<M>>) -> Option<Result<Box<Item<M>>, Error>> {
         match word {
-            Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver).map(Ok),
+            Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver, false).map(Ok),
             Word::Failed(error) => Some(Err(error)),
             Word::Wait | Word::Look => None,
         }
-    }
-
-    /// The server has just said that trying again will not help.
-    fn hopeless(&self) -> Option<Error> {
-        let outage = self.rack.numbers().outage?;
-        (outage.permanent && self.clock.now() < outage.retry_at).then(|| Error::permanent(&self.name, outage.cause))
     }
 
     fn refused(&self, refusal: Refusal) -> Error {
@@ -297,7 +302,7 @@ impl<M: Manager> Core<M> {
                 return Err(Error::closed(&self.name));
             }
             if left.is_zero() {
-                return Err(self.timeout_error(began));
+                return Err(self.timeout_error(began, &self.rack.numbers()));
             }
         };
         for _ in 0..count {
@@ -350,7 +355,7 @@ impl<M: Manager> Core<M> {
         self.emit(|handler, pool| {
             handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
         });
-        *self.last_check_failure.lock() = Some((self.clock.now(), error));
+        *self.last_check_failure.write() = Some((self.clock.now(), error));
         retire(item, CloseReason::Invalid);
         if fault == Fault::DiscardAll {
             self.refresh();

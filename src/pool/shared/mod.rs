@@ -23,6 +23,7 @@ use crate::pool::entry::{Entry, Rules};
 use crate::pool::lifespan::Deaths;
 use crate::pool::rack::Rack;
 use crate::sync::{AtomicU32, Mutex};
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) handler: Option<Box<dyn EventHandler>>,
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) settings: Settings,
     pub(crate) counters: crate::stats::Counters,
     /// How many handles there are: the last one that goes closes the pool.
@@ -82,10 +83,9 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) deaths: Mutex<Deaths>,
     /// A generation has ended since the last sweep.
     pub(crate) refreshed: AtomicBool,
-    /// Replacements that are open, and whose predecessors may go.
-    pub(crate) spares: AtomicU32,
-    pub(crate) labels: Mutex<HashMap<u64, Arc<str>>>,
-    pub(crate) last_check_failure: Mutex<Option<(Moment, Cause)>>,
+    /// This and the next are read by everybody who gives up: readers must not hold each other up.
+    pub(crate) labels: RwLock<HashMap<u64, Arc<str>>>,
+    pub(crate) last_check_failure: RwLock<Option<(Moment, Cause)>>,
     /// Only one caller at a time gathers several connections.
     pub(crate) gathering: Mutex<()>,
     pub(crate) alarm: Alarm,

@@ -18,7 +18,11 @@ type Attempt<C> = Result<C, (Cause, Fault)>;
 impl<M: Manager> Core<M> {
     /// Begins to open as many connections as are wanted and allowed.
     pub(crate) fn open_wanted(self: &Arc<Self>) {
-        for permit in self.rack.plan(self.clock.now()) {
+        self.open_all(self.rack.plan(self.clock.now()));
+    }
+
+    pub(crate) fn open_all(self: &Arc<Self>, permits: Vec<Permit<Item<M>>>) {
+        for permit in permits {
             self.begin_open(permit, false);
         }
     }
@@ -52,17 +56,13 @@ impl<M: Manager> Core<M> {
         match self.attempt() {
             Ok(connection) => {
                 let mut item = self.enter_new(connection, permit, generation, begun);
-                let (outage, pending) = self.rack.opened(&mut item.permit, !successor);
+                let (outage, pending) = self.rack.opened(&mut item.permit, successor);
                 if let Some(outage) = outage {
                     log::info!("pool {:?}: connected again after {} failed attempts", self.name, outage.failures);
                     self.emit_state(State::Up);
                 }
                 if generation == self.generation.load(Ordering::Acquire) {
                     self.admit(item);
-                    if successor {
-                        // Relaxed: the keeper's next visit, which the alarm orders after this, reads it.
-                        self.spares.fetch_add(1, Ordering::Relaxed);
-                    }
                 } else {
                     retire(item, CloseReason::Refresh);
                 }

@@ -5,12 +5,11 @@ use crate::ErrorKind;
 use crate::clock::{Moment, tick_span};
 use crate::error::{Cause, Error, Panicked};
 use crate::event::{self, EventHandler, State};
-use crate::lease::{Lease, thread_name};
+use crate::lease::{Lease, with_thread_names};
 use crate::manager::Manager;
-use crate::pool::rack::Phase;
+use crate::pool::rack::{Numbers, Phase};
 use crate::stats::Stats;
 use std::any::Any;
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,13 +18,7 @@ impl<M: Manager> Core<M> {
     /// Calls a user's function; a panic in it becomes an error, is counted, logged and told.
     #[inline]
     pub(crate) fn guarded<R>(&self, callback: &'static str, call: impl FnOnce() -> R) -> Result<R, Panicked> {
-        self.guarded_at(&Cell::new(callback), call)
-    }
-
-    /// The same for several functions in one call, which keeps `at` up to date with the one that is being called.
-    #[inline]
-    pub(crate) fn guarded_at<R>(&self, at: &Cell<&'static str>, call: impl FnOnce() -> R) -> Result<R, Panicked> {
-        catch_unwind(AssertUnwindSafe(call)).map_err(|payload| self.report_panic(at.get(), payload))
+        catch_unwind(AssertUnwindSafe(call)).map_err(|payload| self.report_panic(callback, payload))
     }
 
     #[cold]
@@ -54,10 +47,9 @@ impl<M: Manager> Core<M> {
     }
 
     /// The numbers, without the distributions, which are 4 KB.
-    pub(crate) fn brief(&self) -> Stats {
+    pub(crate) fn brief(&self, numbers: &Numbers) -> Stats {
         let mut stats = Stats::default();
         self.counters.fill(&mut stats);
-        let numbers = self.rack.numbers();
         stats.max_size = numbers.max_size;
         stats.size = (numbers.taken + numbers.overdue).saturating_sub(numbers.opening);
         stats.connecting = numbers.opening;
@@ -73,45 +65,45 @@ impl<M: Manager> Core<M> {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let mut stats = self.brief();
+        let mut stats = self.brief(&self.rack.numbers());
         self.counters.fill_times(&mut stats);
         stats
     }
 
-    /// Who holds connections, longest first.
-    pub(crate) fn holders(&self) -> Vec<Lease> {
+    /// Who holds connections, longest first, at most so many.
+    pub(crate) fn holders(&self, most: usize) -> Vec<Lease> {
         let now = self.clock.coarse().tick();
-        let labels = self.labels.lock();
-        let mut leases: Vec<_> = self
-            .rack
-            .shelf
-            .each()
-            .filter_map(|(_, slot)| {
-                let (mark, location) = slot.lease()?;
-                let connection = slot.connection.load(Ordering::Relaxed);
-                Some(Lease {
+        let leases = self.rack.shelf.each().filter_map(|(_, slot)| {
+            let (mark, location) = slot.lease()?;
+            Some((now.wrapping_sub(mark.since()), mark.thread(), location, slot.connection.load(Ordering::Relaxed)))
+        });
+        // Room for most pools at once: the allocator is what a crowd that gives up meets at.
+        let mut held = Vec::with_capacity(leases.size_hint().1.unwrap_or(0).min(64));
+        held.extend(leases);
+        held.sort_by_key(|&(since, ..)| std::cmp::Reverse(since));
+        held.truncate(most);
+        let labels = self.labels.read();
+        with_thread_names(|name| {
+            held.into_iter()
+                .map(|(since, thread, location, connection)| Lease {
                     connection,
-                    thread: thread_name(mark.thread()),
+                    thread: name(thread),
                     location,
-                    held: tick_span(now.wrapping_sub(mark.since())),
+                    held: tick_span(since),
                     label: labels.get(&connection).cloned(),
                 })
-            })
-            .collect();
-        leases.sort_by_key(|lease| std::cmp::Reverse(lease.held));
-        leases
+                .collect()
+        })
     }
 
     /// The error of a caller who began to wait at `began` and whose deadline has passed.
-    pub(crate) fn timeout_error(&self, began: Moment) -> Error {
+    pub(crate) fn timeout_error(&self, began: Moment, numbers: &Numbers) -> Error {
         let waited = self.clock.now().since(began);
-        let numbers = self.rack.numbers();
-        let mut stats = self.brief();
+        let mut stats = self.brief(numbers);
         // The caller has left the queue, but it is one of those who waited.
         stats.waiting += 1;
-        let mut holders = self.holders();
-        holders.truncate(HOLDERS_IN_ERROR);
-        let check_failure: Option<Cause> = match &*self.last_check_failure.lock() {
+        let holders = self.holders(HOLDERS_IN_ERROR);
+        let check_failure: Option<Cause> = match &*self.last_check_failure.read() {
             Some((at, cause)) if *at >= began => Some(Arc::clone(cause)),
             _ => None,
         };
@@ -119,8 +111,8 @@ impl<M: Manager> Core<M> {
             (ErrorKind::Paused, None)
         } else if stats.in_use >= stats.max_size {
             (ErrorKind::Exhausted, None)
-        } else if let Some(outage) = numbers.outage {
-            (ErrorKind::Connect, Some(outage.cause))
+        } else if let Some(outage) = &numbers.outage {
+            (ErrorKind::Connect, Some(Arc::clone(&outage.cause)))
         } else if check_failure.is_some() || numbers.checking > 0 {
             (ErrorKind::Validate, check_failure)
         } else if numbers.opening > 0 {

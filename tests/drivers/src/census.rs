@@ -43,7 +43,7 @@ impl<M: Manager> Census<M> {
         Self { inner, number, leaving: Arc::default() }
     }
 
-    /// Uses `pool` from 16 threads, which discard and break connections, give up,
+    /// Uses `pool` from 32 threads, which discard and break connections, give up,
     /// refresh it and resize it between 2 and 8, while `list` asks the server for its connections over and over:
     /// they must never be more than 8. When all is quiet and the pool is full, the list
     /// must agree with it. Returns the largest number seen.
@@ -61,13 +61,14 @@ impl<M: Manager> Census<M> {
         probe: impl Fn(&mut M::Connection) + Sync,
     ) -> usize {
         const MOST: usize = 8;
+        const WORKERS: u32 = 32;
         let leaving = &pool.manager().leaving;
         let done = AtomicBool::new(false);
         let largest = thread::scope(|scope| {
-            let workers: Vec<_> = (0..16)
+            let workers: Vec<_> = (0..WORKERS)
                 .map(|worker| {
                     let probe = &probe;
-                    scope.spawn(move || (0..60).for_each(|step| turn(pool, worker * 7 + step, probe)))
+                    scope.spawn(move || (0..40).for_each(|step| turn(pool, worker * 7 + step, probe)))
                 })
                 .collect();
             let watch = scope.spawn(|| {
@@ -88,7 +89,7 @@ impl<M: Manager> Census<M> {
             });
             let ended = workers.into_iter().map(|worker| worker.join()).filter(Result::is_ok).count();
             done.store(true, Ordering::Relaxed);
-            assert_eq!(ended, 16, "every worker has come through");
+            assert_eq!(ended, WORKERS as usize, "every worker has come through");
             watch.join().expect("never more than the maximum")
         });
         pool.resize(8).expect("the pool is open");

@@ -1,0 +1,155 @@
+//! What is written in the book, and what follows from it: pure, and all of it under one lock.
+
+use super::places::Permit;
+use crate::clock::Moment;
+use crate::error::Cause;
+use crate::pool::waiters::Queue;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    Paused,
+    Closed,
+}
+
+/// Connecting fails at the moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Outage {
+    pub(crate) cause: Cause,
+    pub(crate) failures: u32,
+    pub(crate) retry_at: Moment,
+    /// Trying again is not expected to help.
+    pub(crate) permanent: bool,
+}
+
+/// The numbers that the book goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_size: u32,
+    pub(crate) min_idle: u32,
+    pub(crate) max_connecting: u32,
+    pub(crate) max_waiting: Option<u32>,
+    /// How long the oldest waiter is passed over by newcomers; `None`: never.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// Why a newcomer may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Closed,
+    Overloaded,
+}
+
+#[derive(Debug)]
+pub(super) struct Book<E: Send + 'static> {
+    pub(super) phase: Phase,
+    pub(super) queue: Queue<E>,
+    pub(super) limits: Limits,
+    /// Permits that are out.
+    pub(super) taken: u32,
+    /// Those of them whose connection is being opened.
+    pub(super) opening: u32,
+    /// Those of these that are open and on their way to the shelf.
+    pub(super) arriving: u32,
+    /// Connections whose check is under way.
+    pub(super) checking: u32,
+    /// Places that were used before, lowest first.
+    pub(super) free: BinaryHeap<Reverse<u32>>,
+    /// The lowest place never used.
+    pub(super) fresh: u32,
+    /// Replacements for connections that were retired by age.
+    pub(super) owed: u32,
+    /// Replacements that were opened before what they replace was retired.
+    pub(super) successors: u32,
+    /// Until the pool has been built: how many connections it is to have.
+    pub(super) warm: u32,
+    pub(super) outage: Option<Outage>,
+    /// Permits of connections that are being closed, and since when.
+    pub(super) closing: HashMap<u64, (Permit<E>, Moment)>,
+    /// Connections that were found to be too many and are on their way to be closed.
+    pub(super) condemned: u32,
+    /// Connections that take so long to close that their place was given away.
+    pub(super) overdue: u32,
+    /// Somebody waits on `changed`.
+    pub(super) watchers: u32,
+}
+
+/// What the book says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) phase: Phase,
+    pub(crate) max_size: u32,
+    pub(crate) min_idle: u32,
+    pub(crate) taken: u32,
+    /// Open and, unless somebody has them, on the shelf.
+    pub(crate) ready: u32,
+    pub(crate) opening: u32,
+    pub(crate) checking: u32,
+    pub(crate) closing: u32,
+    pub(crate) overdue: u32,
+    pub(crate) waiting: u32,
+    pub(crate) outage: Option<Outage>,
+}
+
+impl<E: Send + 'static> Book<E> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            phase: Phase::Open,
+            queue: Queue::new(),
+            limits,
+            taken: 0,
+            opening: 0,
+            arriving: 0,
+            checking: 0,
+            free: BinaryHeap::new(),
+            fresh: 0,
+            owed: 0,
+            successors: 0,
+            warm: 0,
+            outage: None,
+            closing: HashMap::new(),
+            condemned: 0,
+            overdue: 0,
+            watchers: 0,
+        }
+    }
+
+    /// How many more connections may be begun now.
+    pub(super) fn room(&self) -> u32 {
+        let places = self.limits.max_size.saturating_sub(self.taken);
+        places.min(self.limits.max_connecting.saturating_sub(self.opening))
+    }
+
+    /// How many connections are wanted besides those on the shelf: one for each waiter that is about to sleep, who has
+    /// looked at the shelf in vain, and what the minimum lacks. Idle connections do not count for waiters: a slot's
+    /// word says "idle" until whoever took the connection has written its own name there.
+    pub(super) fn demand(&self, idle: u32) -> u32 {
+        let ready = self.limits.min_idle.saturating_add(self.owed).saturating_sub(idle);
+        self.queue.sleepers().saturating_add(ready)
+    }
+
+    /// Connections that are too many and not being closed yet.
+    pub(super) fn surplus(&self) -> u32 {
+        let leaving = self.closing.len() as u32 + self.condemned;
+        self.taken.saturating_sub(leaving).saturating_sub(self.limits.max_size)
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers {
+            phase: self.phase,
+            max_size: self.limits.max_size,
+            min_idle: self.limits.min_idle,
+            taken: self.taken,
+            ready: self.taken.saturating_sub(self.opening),
+            opening: self.opening - self.arriving,
+            checking: self.checking,
+            closing: self.closing.len() as u32,
+            overdue: self.overdue,
+            waiting: self.queue.len(),
+            outage: self.outage.clone(),
+        }
+    }
+}

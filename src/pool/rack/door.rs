@@ -1,0 +1,187 @@
+//! The door, the one way in which a connection becomes available, and the queue before it.
+
+#![allow(
+    clippy::significant_drop_tightening,
+    reason = "every lock of the book ends in `leave`, which brings the alert up to date before it unlocks"
+)]
+
+use super::Rack;
+use super::book::{Book, Numbers, Phase, Refusal};
+use crate::clock::Moment;
+use crate::event::CloseReason;
+use crate::pool::shelf::{CLOSED, Mark, Put};
+use crate::pool::waiters::{Ticket, Waiter, Word};
+use crate::sync::{Ordering, fence};
+use std::sync::Arc;
+
+impl<E: Send + 'static> Rack<E> {
+    /// Deals with what [`Shelf::put`] could not. Returns connections that are to be closed.
+    #[cold]
+    pub(crate) fn settle(&self, put: Put<E>, slot: u32, mark: Mark, now: Moment) -> Vec<Box<E>> {
+        match put {
+            Put::Done => Vec::new(),
+            Put::Refused(entry) => self.offer(slot, entry, mark, now),
+            Put::Look => self.look(now),
+        }
+    }
+
+    /// What the connections are to be closed for that [`settle`](Self::settle) and [`look`](Self::look) return.
+    pub(crate) fn unwanted_because(&self) -> CloseReason {
+        if self.shelf.alert() & CLOSED == 0 { CloseReason::Resize } else { CloseReason::PoolClosed }
+    }
+
+    fn offer(&self, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Vec<Box<E>> {
+        let mut book = self.book.lock();
+        if book.phase == Phase::Closed {
+            return vec![entry];
+        }
+        if book.surplus() > 0 {
+            book.condemned += 1;
+            self.leave(book, Vec::new());
+            return vec![entry];
+        }
+        let rung = self.assign(&mut book, slot, entry, mark, now);
+        self.leave(book, rung);
+        Vec::new()
+    }
+
+    /// Gives the connection to the oldest waiter if that one has waited long enough; else puts it on the shelf and
+    /// wakes somebody to come and get it.
+    fn assign(&self, book: &mut Book<E>, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Vec<Arc<Waiter<E>>> {
+        let mut entry = entry;
+        let due = book
+            .queue
+            .oldest()
+            .is_some_and(|since| book.limits.patience.is_none_or(|patience| now.since(since) >= patience));
+        if due && book.phase == Phase::Open {
+            // The previous borrower's record ends here; the new one writes its own when it runs.
+            if let Some(slot) = self.shelf.slot(slot) {
+                slot.set_mark(Mark::BUSY);
+            }
+            match book.queue.give(entry) {
+                Ok((waiter, asleep)) => {
+                    // It may have been about to look for something else, and will not do that now.
+                    let mut rung = if asleep { Vec::new() } else { self.pass_on(book) };
+                    rung.push(waiter);
+                    return rung;
+                }
+                Err(back) => entry = back,
+            }
+        }
+        self.shelf.publish(slot, entry, mark);
+        // Never more awake than there are connections: the others would only find an empty shelf.
+        if book.phase == Phase::Open && book.queue.awake() < book.taken { book.queue.rouse(1) } else { Vec::new() }
+    }
+
+    /// Looks at the shelf for those who wait. Returns connections that are to be closed.
+    pub(crate) fn look(&self, now: Moment) -> Vec<Box<E>> {
+        let mut book = self.book.lock();
+        match book.phase {
+            Phase::Closed => {
+                drop(book);
+                return self.drain(u32::MAX);
+            }
+            Phase::Paused => return Vec::new(),
+            Phase::Open => {}
+        }
+        let surplus = self.condemn(&mut book);
+        if !surplus.is_empty() {
+            self.leave(book, Vec::new());
+            return surplus;
+        }
+        if book.queue.sleepers() > 0
+            && let Some(taken) = self.shelf.take(0, 0, u32::MAX)
+        {
+            let rung = self.assign(&mut book, taken.index, taken.entry, taken.mark, now);
+            self.leave(book, rung);
+        }
+        Vec::new()
+    }
+
+    /// Takes idle connections off the shelf that there is no room for any more. They are to be closed.
+    pub(super) fn condemn(&self, book: &mut Book<E>) -> Vec<Box<E>> {
+        let surplus = self.drain(book.surplus());
+        book.condemned += surplus.len() as u32;
+        surplus
+    }
+
+    /// Takes up to `count` idle connections off the shelf, highest places first.
+    pub(crate) fn drain(&self, count: u32) -> Vec<Box<E>> {
+        let indices: Vec<_> = self.shelf.each().map(|(index, _)| index).collect();
+        indices
+            .into_iter()
+            .rev()
+            .filter_map(|index| {
+                let taken = self.shelf.take_at(index, 0, u32::MAX)?;
+                taken.slot.set_mark(Mark::BUSY);
+                Some(taken.entry)
+            })
+            .take(count as usize)
+            .collect()
+    }
+
+    /// Enters the queue. Whoever has entered looks at the shelf once more before it sleeps.
+    pub(crate) fn enter(&self, waiter: &Arc<Waiter<E>>, now: Moment) -> Result<Ticket, Refusal> {
+        let mut book = self.book.lock();
+        if book.phase == Phase::Closed {
+            return Err(Refusal::Closed);
+        }
+        if book.limits.max_waiting.is_some_and(|max| book.queue.len() >= max) {
+            return Err(Refusal::Overloaded);
+        }
+        let ticket = book.queue.enter(Arc::clone(waiter), now);
+        self.leave(book, Vec::new());
+        announce();
+        Ok(ticket)
+    }
+
+    /// Comes back to the old place in the queue, after a connection that was given turned out not to be good.
+    pub(crate) fn enter_again(&self, waiter: &Arc<Waiter<E>>, ticket: Ticket) -> Result<(), Refusal> {
+        let mut book = self.book.lock();
+        if book.phase == Phase::Closed {
+            return Err(Refusal::Closed);
+        }
+        book.queue.enter_again(Arc::clone(waiter), ticket);
+        self.leave(book, Vec::new());
+        announce();
+        Ok(())
+    }
+
+    /// Says that the waiter goes back to sleep; it looks at the shelf once more before it does.
+    pub(crate) fn rest(&self, ticket: Ticket) {
+        let mut book = self.book.lock();
+        book.queue.rest(ticket);
+        self.leave(book, Vec::new());
+        announce();
+    }
+
+    /// Leaves the queue. What was put into the waiter's cell in the last moment is returned.
+    pub(crate) fn withdraw(&self, ticket: Ticket, waiter: &Waiter<E>) -> Word<E> {
+        self.give_up(ticket, waiter).0
+    }
+
+    /// The same, with the numbers of that moment, so that a crowd that gives up takes the lock once each.
+    pub(crate) fn give_up(&self, ticket: Ticket, waiter: &Waiter<E>) -> (Word<E>, Numbers) {
+        let mut book = self.book.lock();
+        let (word, asleep) = book.queue.leave(ticket, waiter);
+        let numbers = book.numbers();
+        let rung = if asleep { Vec::new() } else { self.pass_on(&mut book) };
+        self.leave(book, rung);
+        (word, numbers)
+    }
+
+    /// Wakes another waiter if something is free that the one before might have taken.
+    pub(super) fn pass_on(&self, book: &mut Book<E>) -> Vec<Arc<Waiter<E>>> {
+        let free = book.phase == Phase::Open
+            && book.queue.awake() == 0
+            && book.queue.sleepers() > 0
+            && (book.room() > 0 || self.shelf.any_idle());
+        if free { book.queue.rouse(1) } else { Vec::new() }
+    }
+}
+
+/// The waiter's half of the announcement: the raised alert is published before the shelf is looked at. Its other half
+/// is in [`Shelf::put`].
+fn announce() {
+    fence(Ordering::SeqCst);
+}

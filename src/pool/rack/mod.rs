@@ -1,0 +1,154 @@
+//! The book of places: who may connect, who waits, and what state the pool is in.
+//!
+//! [`Rack`] joins the shelf, which is used without a lock, with the book, which has one. The book decides; it calls
+//! no user code, reads no clock and opens nothing. What its functions return is to be done by the caller, after
+//! the lock has been left.
+//!
+//! **Capacity.** A [`Permit`] is the right to one connection, from the moment its opening is planned until it has been
+//! closed. There are never more than `limit`, so there are never more connections. Dropping one gives the place
+//! back and wakes a waiter, on every path, panics included.
+//!
+//! **No forgotten waiter.** Whenever something is free (a connection on the shelf, or a place for a new one) and
+//! somebody waits, then at least one waiter has not gone to sleep yet. Such a waiter looks at the shelf and then,
+//! under the lock, at the places before it sleeps; when it leaves instead, because it found or was given a connection
+//! or because its time is over, it passes the word on if anything is still free ([`Rack::pass_on`]).
+
+#![allow(
+    clippy::significant_drop_tightening,
+    reason = "every lock of the book ends in `leave`, which brings the alert up to date before it unlocks"
+)]
+
+mod book;
+mod door;
+mod places;
+
+pub(crate) use book::{Limits, Numbers, Phase, Refusal};
+pub(crate) use places::Permit;
+
+use crate::error::Error;
+use crate::pool::shelf::{CLOSED, PAUSED, SURPLUS, Shelf};
+use crate::pool::waiters::Waiter;
+use crate::sync::{Condvar, Mutex, MutexGuard, Ordering, fence};
+use book::Book;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shelf and the book.
+#[derive(Debug)]
+pub(crate) struct Rack<E: Send + 'static> {
+    pub(crate) id: u64,
+    pub(crate) shelf: Shelf<E>,
+    book: Mutex<Book<E>>,
+    changed: Condvar,
+}
+
+impl<E: Send + 'static> Rack<E> {
+    pub(crate) fn new(id: u64, limits: Limits) -> Self {
+        Self { id, shelf: Shelf::new(limits.max_size), book: Mutex::new(Book::new(limits)), changed: Condvar::new() }
+    }
+
+    /// Closes the pool. Returns whether it was open, and the idle connections, which are to be closed.
+    pub(crate) fn close(&self, error: &Error) -> (bool, Vec<Box<E>>) {
+        let mut book = self.book.lock();
+        if book.phase == Phase::Closed {
+            return (false, Vec::new());
+        }
+        book.phase = Phase::Closed;
+        let rung = book.queue.fail(error);
+        self.leave(book, rung);
+        // The other half of the fence in `Shelf::put`: whoever published a connection before it saw the alert is
+        // seen here; whoever publishes later sees the alert and comes to `look`.
+        fence(Ordering::SeqCst);
+        (true, self.drain(u32::MAX))
+    }
+
+    pub(crate) fn pause(&self) -> bool {
+        let mut book = self.book.lock();
+        let was_open = book.phase == Phase::Open;
+        if was_open {
+            book.phase = Phase::Paused;
+        }
+        self.leave(book, Vec::new());
+        was_open
+    }
+
+    pub(crate) fn resume(&self) -> bool {
+        let mut book = self.book.lock();
+        let was_paused = book.phase == Phase::Paused;
+        let mut rung = Vec::new();
+        if was_paused {
+            book.phase = Phase::Open;
+            let all = book.limits.max_size;
+            rung = book.queue.rouse(all);
+        }
+        self.leave(book, rung);
+        was_paused
+    }
+
+    /// Changes the maximum. Returns idle connections that there is no more room for.
+    pub(crate) fn resize(&self, max_size: u32) -> Vec<Box<E>> {
+        let mut book = self.book.lock();
+        let grown = max_size.saturating_sub(book.limits.max_size);
+        book.limits.max_size = max_size;
+        book.limits.min_idle = book.limits.min_idle.min(max_size);
+        let rung = book.queue.rouse(grown);
+        self.leave(book, rung);
+        // As in `close`: who published a connection before it could see the alert is seen below.
+        fence(Ordering::SeqCst);
+        let mut book = self.book.lock();
+        let surplus = self.condemn(&mut book);
+        self.leave(book, Vec::new());
+        surplus
+    }
+
+    pub(crate) fn set_warm(&self, warm: u32) {
+        self.book.lock().warm = warm;
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        let book = self.book.lock();
+        book.numbers()
+    }
+
+    /// Waits until `done` says so of the book's numbers; `left` tells for how long, and `None` ends it.
+    pub(crate) fn watch(
+        &self,
+        mut done: impl FnMut(&Numbers) -> bool,
+        mut left: impl FnMut() -> Option<Duration>,
+    ) -> bool {
+        let mut book = self.book.lock();
+        book.watchers += 1;
+        let result = loop {
+            if done(&book.numbers()) {
+                break true;
+            }
+            let Some(left) = left() else { break false };
+            self.changed.wait_for(&mut book, left);
+        };
+        book.watchers -= 1;
+        result
+    }
+
+    /// Leaves the book: brings the alert up to date, unlocks, and then rings.
+    fn leave(&self, book: MutexGuard<'_, Book<E>>, rung: Vec<Arc<Waiter<E>>>) {
+        let mut alert = book.queue.sleepers();
+        if book.phase == Phase::Closed {
+            alert |= CLOSED;
+        }
+        if book.phase == Phase::Paused {
+            alert |= PAUSED;
+        }
+        if book.surplus() > 0 {
+            alert |= SURPLUS;
+        }
+        self.shelf.set_alert(alert);
+        let watched = book.watchers > 0;
+        drop(book);
+        if watched {
+            self.changed.notify_all();
+        }
+        for waiter in rung {
+            waiter.ring();
+        }
+    }
+}

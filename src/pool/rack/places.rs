@@ -1,0 +1,285 @@
+//! The places: who may open a connection, what comes of it, and when a place is free again.
+//!
+//! A [`Permit`] is the right to one connection, from the moment its opening is planned until it has been closed. There are
+//! never more than the maximum, so there are never more connections.
+
+#![allow(
+    clippy::significant_drop_tightening,
+    reason = "every lock of the book ends in `leave`, which brings the alert up to date before it unlocks"
+)]
+
+use super::Rack;
+use super::book::{Book, Outage, Phase};
+use crate::clock::Moment;
+use crate::error::{Cause, Error};
+use crate::pool::shelf::Mark;
+use crate::pool::waiters::{Ticket, Waiter};
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the book makes of a failed attempt to connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failed {
+    pub(crate) failures: u32,
+    pub(crate) retry_at: Moment,
+    /// It is the first one since the last success.
+    pub(crate) news: bool,
+}
+
+impl<E: Send + 'static> Rack<E> {
+    /// The last step of a waiter before it sleeps, after it has looked at the shelf: plans for it and for everybody. Says
+    /// why if there is no use in waiting.
+    pub(crate) fn plan_for(self: &Arc<Self>, ticket: Ticket, now: Moment) -> Result<Vec<Permit<E>>, Cause> {
+        let mut book = self.book.lock();
+        if let Some(outage) = &book.outage
+            && outage.permanent
+            && now < outage.retry_at
+        {
+            return Err(Arc::clone(&outage.cause));
+        }
+        book.queue.sleep(ticket);
+        Ok(self.plan_in(&mut book, now))
+    }
+
+    /// Plans as many connections as are wanted and allowed, less what is being opened or checked already.
+    pub(crate) fn plan(self: &Arc<Self>, now: Moment) -> Vec<Permit<E>> {
+        self.plan_in(&mut self.book.lock(), now)
+    }
+
+    fn plan_in(self: &Arc<Self>, book: &mut Book<E>, now: Moment) -> Vec<Permit<E>> {
+        if book.phase != Phase::Open || book.room() == 0 {
+            return Vec::new();
+        }
+        let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.checking);
+        wanted = wanted.max(book.warm.saturating_sub(book.taken)).min(book.room());
+        if let Some(outage) = &book.outage {
+            // One probe at a time while the server is away.
+            wanted = wanted.min(u32::from(now >= outage.retry_at && book.opening == 0));
+        }
+        (0..wanted).map(|_| self.reserve(book)).collect()
+    }
+
+    /// One place, if there is one, whoever may want it.
+    pub(crate) fn try_reserve(self: &Arc<Self>) -> Option<Permit<E>> {
+        let mut book = self.book.lock();
+        (book.phase == Phase::Open && book.limits.max_size > book.taken).then(|| self.reserve(&mut book))
+    }
+
+    fn reserve(self: &Arc<Self>, book: &mut Book<E>) -> Permit<E> {
+        let slot = book.free.pop().map_or_else(
+            || {
+                book.fresh += 1;
+                book.fresh - 1
+            },
+            |Reverse(slot)| slot,
+        );
+        self.shelf.prepare(slot);
+        if let Some(slot) = self.shelf.slot(slot) {
+            slot.set_mark(Mark::BUSY);
+        }
+        book.taken += 1;
+        book.opening += 1;
+        Permit { rack: Arc::clone(self), slot, opening: true, void: false }
+    }
+
+    /// Whether anybody still wants a connection that is about to be opened: a returned one may have served.
+    pub(crate) fn still_wanted(&self) -> bool {
+        let book = self.book.lock();
+        book.phase != Phase::Closed
+            && (book.taken <= book.warm || book.demand(self.shelf.idle()) >= book.opening + book.checking)
+    }
+
+    /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
+    /// counts as one that is about to come free until [`Pending`] is dropped, which is to be when it lies on the
+    /// shelf: who looks in between must not open another one.
+    pub(crate) fn opened(self: &Arc<Self>, permit: &mut Permit<E>, successor: bool) -> (Option<Outage>, Pending<E>) {
+        let mut book = self.book.lock();
+        debug_assert!(permit.opening, "opened twice");
+        permit.opening = false;
+        book.arriving += 1;
+        if successor {
+            book.successors += 1;
+        } else {
+            book.owed = book.owed.saturating_sub(1);
+        }
+        let outage = book.outage.take();
+        self.leave(book, Vec::new());
+        (outage, Pending { rack: Arc::clone(self), what: What::Opening })
+    }
+
+    /// Says that connecting has failed.
+    pub(crate) fn connect_failed(
+        &self,
+        cause: &Cause,
+        permanent: bool,
+        now: Moment,
+        delay: impl FnOnce(u32) -> Duration,
+    ) -> Failed {
+        let mut book = self.book.lock();
+        let before = book.outage.take();
+        let failures = match &before {
+            // Attempts that were begun together count once.
+            Some(outage) if now < outage.retry_at => outage.failures,
+            Some(outage) => outage.failures.saturating_add(1),
+            None => 1,
+        };
+        let retry_at = match &before {
+            Some(outage) if now < outage.retry_at => outage.retry_at,
+            _ => now.after(delay(failures)),
+        };
+        book.outage = Some(Outage { cause: Arc::clone(cause), failures, retry_at, permanent });
+        self.leave(book, Vec::new());
+        Failed { failures, retry_at, news: before.is_none() }
+    }
+
+    /// Sends all who wait away.
+    pub(crate) fn fail_waiters(&self, error: &Error) {
+        let mut book = self.book.lock();
+        let rung = book.queue.fail(error);
+        self.leave(book, rung);
+    }
+
+    /// Takes the permit's place back.
+    fn vacate(&self, book: &mut Book<E>, permit: &mut Permit<E>) -> Vec<Arc<Waiter<E>>> {
+        if std::mem::replace(&mut permit.void, true) {
+            return Vec::new();
+        }
+        book.taken -= 1;
+        book.opening -= u32::from(permit.opening);
+        book.free.push(Reverse(permit.slot));
+        if let Some(slot) = self.shelf.slot(permit.slot) {
+            slot.set_mark(Mark::VACANT);
+        }
+        // One who is awake already will come by the book and see the place.
+        if book.queue.awake() == 0 { book.queue.rouse(1) } else { Vec::new() }
+    }
+
+    /// A check begins: its connection counts as one that is about to come free.
+    pub(crate) fn check_begins(self: &Arc<Self>) -> Pending<E> {
+        self.book.lock().checking += 1;
+        Pending { rack: Arc::clone(self), what: What::Checking }
+    }
+
+    /// Fewer checks are under way than callers wait: one more idle connection may be checked for them.
+    pub(crate) fn may_check(&self) -> bool {
+        let book = self.book.lock();
+        book.checking < book.queue.len().max(1)
+    }
+
+    /// A connection was retired that is to be replaced, unless its successor is open already.
+    pub(crate) fn owe(&self) {
+        let mut book = self.book.lock();
+        if book.successors > 0 {
+            book.successors -= 1;
+        } else {
+            book.owed += 1;
+        }
+    }
+
+    /// Whether a connection may be retired without one being missed.
+    pub(crate) fn has_successor(&self) -> bool {
+        self.book.lock().successors > 0
+    }
+
+    /// Takes over the permit of a connection that is about to be closed; `condemned` if it was one too many.
+    pub(crate) fn close_begins(&self, connection: u64, permit: Permit<E>, now: Moment, condemned: bool) {
+        if let Some(slot) = self.shelf.slot(permit.slot) {
+            slot.set_mark(Mark::BUSY);
+        }
+        let mut book = self.book.lock();
+        book.condemned = book.condemned.saturating_sub(u32::from(condemned));
+        book.closing.insert(connection, (permit, now));
+        self.leave(book, Vec::new());
+    }
+
+    /// The connection is closed: its place is free, if it was not given away meanwhile.
+    pub(crate) fn close_ends(&self, connection: u64) {
+        let mut book = self.book.lock();
+        let mut closed = book.closing.remove(&connection);
+        // In one step with the removal: in between, the connection would count as one too many.
+        let rung = match &mut closed {
+            Some((permit, _)) => self.vacate(&mut book, permit),
+            None => {
+                book.overdue -= 1;
+                Vec::new()
+            }
+        };
+        self.leave(book, rung);
+    }
+
+    /// Gives away the places of connections that have been closing since before `limit`. Returns the oldest of the
+    /// others.
+    pub(crate) fn give_up_slow_closes(&self, limit: Moment) -> Option<Moment> {
+        let mut book = self.book.lock();
+        let slow: Vec<u64> = book.closing.iter().filter(|(_, (_, since))| *since <= limit).map(|(id, _)| *id).collect();
+        let mut permits: Vec<_> = slow.iter().filter_map(|id| book.closing.remove(id)).collect();
+        book.overdue += permits.len() as u32;
+        let rung = permits.iter_mut().flat_map(|(permit, _)| self.vacate(&mut book, permit)).collect();
+        let next = book.closing.values().map(|(_, since)| *since).min();
+        self.leave(book, rung);
+        next
+    }
+}
+
+/// The right to one connection. Dropping it gives the place back and wakes somebody.
+#[derive(Debug)]
+pub(crate) struct Permit<E: Send + 'static> {
+    rack: Arc<Rack<E>>,
+    slot: u32,
+    opening: bool,
+    /// Its place has been given back already.
+    void: bool,
+}
+
+impl<E: Send + 'static> Permit<E> {
+    #[inline]
+    pub(crate) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    #[inline]
+    pub(crate) fn rack(&self) -> &Arc<Rack<E>> {
+        &self.rack
+    }
+}
+
+impl<E: Send + 'static> Drop for Permit<E> {
+    fn drop(&mut self) {
+        if !self.void {
+            let rack = Arc::clone(&self.rack);
+            let mut book = rack.book.lock();
+            let rung = rack.vacate(&mut book, self);
+            rack.leave(book, rung);
+        }
+    }
+}
+
+/// A connection that is about to come free: just opened, or being checked.
+#[derive(Debug)]
+pub(crate) struct Pending<E: Send + 'static> {
+    rack: Arc<Rack<E>>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Opening,
+    Checking,
+}
+
+impl<E: Send + 'static> Drop for Pending<E> {
+    fn drop(&mut self) {
+        let mut book = self.rack.book.lock();
+        match self.what {
+            What::Opening => {
+                book.opening -= 1;
+                book.arriving -= 1;
+            }
+            What::Checking => book.checking -= 1,
+        }
+        // Those who counted on it, and did not get it, may have to open one after all.
+        let rung = self.rack.pass_on(&mut book);
+        self.rack.leave(book, rung);
+    }
+}

@@ -103,7 +103,7 @@ fn part_with(rack: &Shelved, tokens: Vec<Box<Token>>) {
 }
 
 fn take(rack: &Shelved) -> Option<Box<Token>> {
-    rack.shelf.take(0, 0, u32::MAX).map(|taken| {
+    rack.shelf.take_first(0, u32::MAX).map(|(_, taken)| {
         taken.slot.set_mark(Mark::lent(1, 0));
         taken.entry
     })

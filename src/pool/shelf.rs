@@ -106,6 +106,13 @@ impl<E> Slot<E> {
         self.word.store(mark.0, Ordering::Release);
     }
 
+    /// Puts the connection back without a look at who waits: under the book's lock only.
+    #[inline]
+    pub(crate) fn publish(&self, entry: Box<E>, mark: Mark) {
+        self.set_mark(mark);
+        self.cell.put(entry);
+    }
+
     /// Writes down who borrows. Only the borrower calls it.
     #[inline]
     pub(crate) fn lend(&self, mark: Mark, location: &'static Location<'static>) {
@@ -161,7 +168,6 @@ pub(crate) enum Put<E> {
 /// A connection taken from the shelf.
 #[derive(Debug)]
 pub(crate) struct Taken<'a, E> {
-    pub(crate) index: u32,
     pub(crate) slot: &'a Slot<E>,
     pub(crate) entry: Box<E>,
     /// What the slot's word said before.
@@ -238,31 +244,14 @@ impl<E> Shelf<E> {
             return None;
         }
         let entry = slot.cell.take()?;
-        Some(Taken { index, slot, entry, mark })
+        Some(Taken { slot, entry, mark })
     }
 
-    /// Takes an idle connection: the one of the slot that the thread used last, else the first that is there.
-    /// From the front, so that the connections at the back have time to grow old and be closed.
-    #[inline]
-    pub(crate) fn take(&self, hint: u32, now: u32, fresh: u32) -> Option<Taken<'_, E>> {
-        if let Some(taken) = self.take_at(hint, now, fresh) {
-            return Some(taken);
-        }
-        self.take_first(now, fresh)
-    }
-
+    /// Takes the first idle connection, and says which it is. From the front, so that the connections at the back have
+    /// time to grow old and be closed.
     #[cold]
-    fn take_first(&self, now: u32, fresh: u32) -> Option<Taken<'_, E>> {
-        (0..self.used.load(Ordering::Relaxed)).find_map(|index| self.take_at(index, now, fresh))
-    }
-
-    /// Puts a connection into its slot without a look at who waits: under the book's lock only.
-    #[inline]
-    pub(crate) fn publish(&self, index: u32, entry: Box<E>, mark: Mark) {
-        if let Some(slot) = self.slot(index) {
-            slot.set_mark(mark);
-            slot.cell.put(entry);
-        }
+    pub(crate) fn take_first(&self, now: u32, fresh: u32) -> Option<(u32, Taken<'_, E>)> {
+        (0..self.used.load(Ordering::Relaxed)).find_map(|index| Some((index, self.take_at(index, now, fresh)?)))
     }
 
     /// Puts a connection into its slot.
@@ -271,7 +260,9 @@ impl<E> Shelf<E> {
         if self.alert() != 0 {
             return Put::Refused(entry);
         }
-        self.publish(index, entry, mark);
+        if let Some(slot) = self.slot(index) {
+            slot.publish(entry, mark);
+        }
         // Publishes the connection before `alert` is read; its other half is `announce` in `rack.rs`.
         fence(Ordering::SeqCst);
         if self.alert() == 0 { Put::Done } else { Put::Look }
@@ -302,13 +293,13 @@ mod tests {
             let count = 3000;
             for index in 0..count {
                 shelf.prepare(index);
-                shelf.publish(index, Box::new(index), Mark::idle(0));
+                shelf.slot(index).expect("prepared").publish(Box::new(index), Mark::idle(0));
             }
             assert_eq!(shelf.idle(), count);
             let taken: Vec<_> =
                 (0..count).map(|index| *shelf.take_at(index, 0, u32::MAX).expect("it was put").entry).collect();
             assert_eq!(taken, (0..count).collect::<Vec<_>>());
-            assert!(shelf.take(0, 0, u32::MAX).is_none());
+            assert!(shelf.take_first(0, u32::MAX).is_none());
         }
     }
 
@@ -317,23 +308,23 @@ mod tests {
         let shelf = Shelf::new(1);
         shelf.prepare(0);
         assert!(matches!(shelf.put(0, Box::new(()), Mark::idle(100)), Put::Done));
-        assert!(shelf.take(0, 110, 10).is_none());
-        assert!(shelf.take(0, 109, 10).is_some());
+        assert!(shelf.take_first(110, 10).is_none());
+        assert!(shelf.take_first(109, 10).is_some());
     }
 
     #[test]
     fn a_lease_says_who_and_where_until_the_connection_is_back() {
         let shelf = Shelf::new(1);
         shelf.prepare(0);
-        shelf.publish(0, Box::new(()), Mark::idle(1));
         let slot = shelf.slot(0).expect("prepared");
+        slot.publish(Box::new(()), Mark::idle(1));
         assert!(slot.lease().is_none());
-        let taken = shelf.take(0, 1, u32::MAX).expect("published");
+        let taken = shelf.take_at(0, 1, u32::MAX).expect("published");
         let here = Location::caller();
         slot.lend(Mark::lent(77, 5), here);
         let (mark, location) = slot.lease().expect("lent");
         assert_eq!((mark.thread(), mark.since(), location), (77, 5, Some(here)));
-        shelf.publish(0, taken.entry, Mark::idle(6));
+        slot.publish(taken.entry, Mark::idle(6));
         assert!(slot.lease().is_none());
         assert_eq!(slot.checkouts(), 1);
     }

@@ -9,7 +9,7 @@ use super::Rack;
 use super::book::{Book, Numbers, Phase, Refusal};
 use crate::clock::Moment;
 use crate::event::CloseReason;
-use crate::pool::shelf::{CLOSED, Mark, Put};
+use crate::pool::shelf::{CLOSED, Mark, Put, Taken};
 use crate::pool::waiters::{Ticket, Waiter, Word};
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
@@ -40,24 +40,25 @@ impl<E: Send + 'static> Rack<E> {
             self.leave(book, Vec::new());
             return vec![entry];
         }
-        let rung = self.assign(&mut book, slot, entry, mark, now);
+        let rung = match self.shelf.slot(slot) {
+            Some(slot) => self.assign(&mut book, Taken { slot, entry, mark }, now),
+            None => Vec::new(),
+        };
         self.leave(book, rung);
         Vec::new()
     }
 
     /// Gives the connection to the oldest waiter if that one has waited long enough; else puts it on the shelf and
     /// wakes somebody to come and get it.
-    fn assign(&self, book: &mut Book<E>, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Vec<Arc<Waiter<E>>> {
-        let mut entry = entry;
+    fn assign(&self, book: &mut Book<E>, taken: Taken<'_, E>, now: Moment) -> Vec<Arc<Waiter<E>>> {
+        let Taken { slot, mut entry, mark } = taken;
         let due = book
             .queue
             .oldest()
             .is_some_and(|since| book.limits.patience.is_none_or(|patience| now.since(since) >= patience));
         if due && book.phase == Phase::Open {
             // The previous borrower's record ends here; the new one writes its own when it runs.
-            if let Some(slot) = self.shelf.slot(slot) {
-                slot.set_mark(Mark::BUSY);
-            }
+            slot.set_mark(Mark::BUSY);
             match book.queue.give(entry) {
                 Ok((waiter, asleep)) => {
                     // It may have been about to look for something else, and will not do that now.
@@ -68,7 +69,7 @@ impl<E: Send + 'static> Rack<E> {
                 Err(back) => entry = back,
             }
         }
-        self.shelf.publish(slot, entry, mark);
+        slot.publish(entry, mark);
         // Never more awake than there are connections: the others would only find an empty shelf.
         if book.phase == Phase::Open && book.queue.awake() < book.taken { book.queue.rouse(1) } else { Vec::new() }
     }
@@ -90,9 +91,9 @@ impl<E: Send + 'static> Rack<E> {
             return surplus;
         }
         if book.queue.sleepers() > 0
-            && let Some(taken) = self.shelf.take(0, 0, u32::MAX)
+            && let Some((_, taken)) = self.shelf.take_first(0, u32::MAX)
         {
-            let rung = self.assign(&mut book, taken.index, taken.entry, taken.mark, now);
+            let rung = self.assign(&mut book, taken, now);
             self.leave(book, rung);
         }
         Vec::new()

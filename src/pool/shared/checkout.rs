@@ -74,11 +74,17 @@ impl<M: Manager> Core<M> {
     /// Takes an idle connection, first of all the one that this thread had before.
     #[inline]
     fn take(&self, now: Moment, fresh: u32) -> Option<Taken<'_, Item<M>>> {
-        let hint = seat::hint(self.rack.id);
-        let taken = self.rack.shelf.take(hint, now.tick(), fresh)?;
-        if taken.index != hint {
-            seat::remember(self.rack.id, taken.index);
+        match self.rack.shelf.take_at(seat::hint(self.rack.id), now.tick(), fresh) {
+            Some(taken) => Some(taken),
+            None => self.take_other(now, fresh),
         }
+    }
+
+    /// Takes another one, and remembers it.
+    #[cold]
+    fn take_other(&self, now: Moment, fresh: u32) -> Option<Taken<'_, Item<M>>> {
+        let (index, taken) = self.rack.shelf.take_first(now.tick(), fresh)?;
+        seat::remember(self.rack.id, index);
         Some(taken)
     }
 

@@ -119,6 +119,7 @@ fn a_thousand_who_give_up_while_others_are_served_swallow_nothing() {
             }
             eventually("all wait", || pool.stats().waiting == 200);
             clock.advance(100 * step);
+            eventually("half of them give up", || pool.stats().waiting == 100);
             scope.spawn(|| (0..100).for_each(|_| clock.advance(step)));
             drop(held);
         });

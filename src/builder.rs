@@ -2,7 +2,7 @@
 
 use crate::alarm::{Alarm, Tended};
 use crate::clock::Clock;
-use crate::config::{Fairness, RetryPolicy, Settings, Validation};
+use crate::config::{Fairness, Nested, RetryPolicy, Settings, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
 use crate::helpers;
@@ -115,6 +115,28 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// How long an idle connection may go unused before it is checked in the background, and again after as long.
+    /// Servers and firewalls drop what is silent for too long (often after 5 to 10 minutes); this keeps it in their
+    /// memory, and finds what was dropped before a caller does. Default 2 min, as in HikariCP. With
+    /// [`Validation::Never`](crate::Validation::Never) nothing is checked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let open = || Ok::<_, std::io::Error>(());
+    /// let pool = millpond::Pool::builder(open).keepalive(Some(Duration::from_secs(60))).build()?;
+    /// let error = millpond::Pool::builder(open).keepalive(Some(Duration::ZERO)).build().unwrap_err();
+    /// assert!(error.to_string().contains("keepalive is 0 s"));
+    /// # drop(pool);
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn keepalive(mut self, every: Option<Duration>) -> Self {
+        self.settings.keepalive = every;
+        self
+    }
+
     /// Who is served first. Default: whoever comes, until somebody has waited for 1 ms.
     pub fn fairness(mut self, fairness: Fairness) -> Self {
         self.settings.fairness = fairness;
@@ -136,9 +158,61 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// How long to pause between failed attempts to connect. Default: 50 ms, doubling up to 1 s, less up to half.
+    /// How long to pause between failed attempts to connect. Default: 50 ms, growing to a thirtieth of the outage and at
+    /// most 1 s, less up to half; and for 30 s while nobody waits.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// What callers do while connecting fails. Default: they wait until their deadlines, because the server may be back
+    /// before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Breaker, ErrorKind, Pool, WhenDown};
+    /// use std::error::Error as _;
+    /// use std::io;
+    ///
+    /// let refused = || Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused));
+    /// let pool = Pool::builder(refused).when_down(WhenDown::FailFast).build_lazy()?;
+    /// let error = pool.get().unwrap_err(); // one attempt, and no 5 s
+    /// assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, false));
+    /// assert!(error.source().is_some_and(|cause| cause.is::<io::Error>()));
+    /// assert_ne!(pool.stats().breaker, Breaker::Closed);
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn when_down(mut self, when_down: WhenDown) -> Self {
+        self.settings.when_down = when_down;
+        self
+    }
+
+    /// What happens when a thread asks for a connection while it holds one of this pool. Default: a warning when it has
+    /// to wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{ErrorKind, Nested, Pool};
+    ///
+    /// let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).max_size(2).nested(Nested::Deny).build()?;
+    /// let outer = pool.get()?;
+    /// assert_eq!(pool.get().unwrap_err().kind(), ErrorKind::Deadlock);
+    /// drop(outer);
+    /// assert_eq!(pool.get_many(2)?.len(), 2); // several at once are not nested
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn nested(mut self, nested: Nested) -> Self {
+        self.settings.nested = nested;
+        self
+    }
+
+    /// After how long a borrowed connection is overdue: a warning in the log then says who holds it, where it was taken,
+    /// and for how long, and another one when it comes back; [`EventHandler`] hears both. Nothing is taken from anybody.
+    /// Default: never, as in HikariCP; how long is too long depends on what connections are borrowed for.
+    pub fn leak_threshold(mut self, after: Option<Duration>) -> Self {
+        self.settings.leak_threshold = after;
         self
     }
 
@@ -278,6 +352,8 @@ fn core<M: Manager>(
         max_connecting: settings.max_connecting,
         max_waiting: settings.max_waiting,
         patience,
+        fail_fast: settings.when_down == WhenDown::FailFast,
+        give_up: settings.retry.give_up.unwrap_or(Duration::MAX),
     };
     Core {
         rack: Arc::new(Rack::new(number, limits)),
@@ -292,11 +368,14 @@ fn core<M: Manager>(
             max_uses: settings.max_uses.unwrap_or(u64::MAX),
             max_lifetime: settings.max_lifetime,
             idle_timeout: settings.idle_timeout,
+            keepalive: settings.keepalive,
         },
         timed: settings.use_times || handler.is_some(),
+        careful: settings.check_on_caller || settings.nested == Nested::Deny,
         observed: hooks.on_return.is_some() || handler.is_some(),
         generation: AtomicU32::new(0),
         refreshed: AtomicBool::new(false),
+        suspecting: AtomicBool::new(false),
         handler,
         seed: match clock {
             Clock::System => RandomState::new().hash_one(number),
@@ -314,6 +393,8 @@ fn core<M: Manager>(
         next_connection: AtomicU64::new(1),
         deaths: Mutex::default(),
         labels: Default::default(),
+        overdue: Mutex::default(),
+        nested_at: Mutex::default(),
         last_check_failure: Default::default(),
         gathering: Mutex::new(()),
         alarm: Alarm::default(),

@@ -40,10 +40,41 @@ impl Default for Fairness {
     }
 }
 
-/// How long to pause between failed attempts to connect.
+/// What callers do while connecting fails and no connection is idle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenDown {
+    /// Wait until their deadlines: the server may be back before. The default.
+    #[default]
+    Wait,
+    /// Fail at once, with the server's own error as `source()`, except for the one that comes when the next attempt is
+    /// due: a circuit breaker. For servers that must answer somebody else quickly, whatever the answer.
+    FailFast,
+}
+
+/// What happens when a thread asks for a connection while it holds one of the same pool. When enough threads do that, they
+/// wait for each other.
+///
+/// A thread is taken for the holder of what it has borrowed also when it has handed the guard to another thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Nested {
+    /// Nothing.
+    Allow,
+    /// When it has to wait, a warning in the log, with both source lines; once for each line. The default.
+    #[default]
+    Warn,
+    /// It gets an error of the kind [`Deadlock`](crate::ErrorKind::Deadlock) at once, whether a connection is idle or not:
+    /// for tests, and for programs that mean to have none of it.
+    Deny,
+}
+
+/// How long to pause between failed attempts to connect, and for how long to go on.
 ///
 /// The pause before attempt *n* is `initial_delay` × `multiplier`^(n-1), at most `max_delay`, and then shortened by
-/// a random share up to `jitter`, so that many processes do not come back in step.
+/// a random share up to `jitter`, so that many processes do not come back in step. With the defaults a pause is a
+/// thirtieth of the outage so far, and between 25 ms and 1 s: a server that was away for two seconds is noticed within a
+/// tenth of a second, and no outage costs more than a second beyond its end.
 ///
 /// # Examples
 ///
@@ -64,6 +95,7 @@ pub struct RetryPolicy {
     pub(crate) max_delay: Duration,
     pub(crate) multiplier: f64,
     pub(crate) jitter: f64,
+    pub(crate) give_up: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -71,8 +103,9 @@ impl Default for RetryPolicy {
         Self {
             initial_delay: Duration::from_millis(50),
             max_delay: Duration::from_secs(1),
-            multiplier: 2.0,
+            multiplier: 1.03,
             jitter: 0.5,
+            give_up: Some(Duration::from_secs(30)),
         }
     }
 }
@@ -92,7 +125,9 @@ impl RetryPolicy {
         self
     }
 
-    /// How much longer each pause is than the one before; 2 by default.
+    /// How much longer each pause is than the one before; 1.03 by default. Pauses add up to the outage, so the next one
+    /// is about this much less one of it: doubling, which is usual, lets the pool sleep as long again as the server was
+    /// away.
     #[must_use]
     pub fn multiplier(mut self, multiplier: f64) -> Self {
         self.multiplier = multiplier;
@@ -103,6 +138,14 @@ impl RetryPolicy {
     #[must_use]
     pub fn jitter(mut self, jitter: f64) -> Self {
         self.jitter = jitter;
+        self
+    }
+
+    /// For how long after the first failure attempts go on while nobody waits for a connection; 30 s by default, `None`
+    /// for ever. Afterwards the pool tries again when somebody asks, as after the start.
+    #[must_use]
+    pub fn give_up(mut self, after: Option<Duration>) -> Self {
+        self.give_up = after;
         self
     }
 
@@ -128,11 +171,15 @@ pub(crate) struct Settings {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) max_uses: Option<u64>,
+    pub(crate) keepalive: Option<Duration>,
     pub(crate) validation: Validation,
     pub(crate) fairness: Fairness,
     pub(crate) max_waiting: Option<u32>,
     pub(crate) max_connecting: u32,
     pub(crate) retry: RetryPolicy,
+    pub(crate) when_down: WhenDown,
+    pub(crate) nested: Nested,
+    pub(crate) leak_threshold: Option<Duration>,
     pub(crate) use_times: bool,
     /// The r2d2 module checks on the caller's thread, as r2d2 does.
     pub(crate) check_on_caller: bool,
@@ -149,11 +196,15 @@ impl Default for Settings {
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             idle_timeout: Some(Duration::from_secs(10 * 60)),
             max_uses: None,
+            keepalive: Some(Duration::from_secs(2 * 60)),
             validation: Validation::default(),
             fairness: Fairness::default(),
             max_waiting: None,
             max_connecting: 4,
             retry: RetryPolicy::default(),
+            when_down: WhenDown::default(),
+            nested: Nested::default(),
+            leak_threshold: None,
             use_times: false,
             check_on_caller: false,
             replace_idle: false,
@@ -180,12 +231,15 @@ impl Settings {
             ("connection_timeout", Some(self.connection_timeout)),
             ("max_lifetime", self.max_lifetime),
             ("idle_timeout", self.idle_timeout),
+            ("keepalive", self.keepalive),
             ("retry.initial_delay", Some(self.retry.initial_delay)),
             ("retry.max_delay", Some(self.retry.max_delay)),
+            ("retry.give_up", self.retry.give_up),
+            ("leak_threshold", self.leak_threshold),
         ] {
             check(duration != Some(Duration::ZERO), format!("{name} is 0 s, but it must be longer than nothing"));
         }
-        let RetryPolicy { initial_delay, max_delay, multiplier, jitter } = self.retry;
+        let RetryPolicy { initial_delay, max_delay, multiplier, jitter, .. } = self.retry;
         check(
             initial_delay <= max_delay,
             format!("retry.initial_delay is {initial_delay:?}, which is longer than retry.max_delay {max_delay:?}"),
@@ -243,12 +297,25 @@ mod tests {
 
     #[test]
     fn pauses_grow_up_to_the_cap_and_never_beyond() {
-        let policy = RetryPolicy::default();
+        let policy = RetryPolicy::default().multiplier(2.0);
         let pauses: Vec<_> = (1..8).map(|n| policy.delay(n, 0.0).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
         assert_eq!(policy.delay(u32::MAX, 0.999).as_millis(), 500);
         for n in 0..1000 {
             assert!((0.0..1.0).contains(&scatter(7, n)));
         }
+    }
+
+    #[test]
+    fn with_the_defaults_a_pause_is_a_small_part_of_the_outage_and_attempts_are_few() {
+        let policy = RetryPolicy::default();
+        let (mut passed, mut attempts) = (0.0, 0);
+        for failures in 1..1000 {
+            let longest = policy.delay(failures, 0.0).as_secs_f64();
+            assert!(longest <= 0.05 + 0.07 * passed && longest <= 1.0, "{longest} s after {passed} s");
+            attempts += u32::from(passed < 10.0);
+            passed += policy.delay(failures, scatter(1, failures.into())).as_secs_f64();
+        }
+        assert!(attempts <= 100, "{attempts} in the first ten seconds");
     }
 }

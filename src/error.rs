@@ -27,8 +27,8 @@ pub enum ErrorKind {
     Paused,
     /// The pool is closed.
     Closed,
-    /// Every connection is held by threads that themselves wait in this pool. Not told apart from
-    /// [`Exhausted`](Self::Exhausted) yet.
+    /// Every connection was held by threads that themselves waited in this pool, until the deadline; or a nested checkout
+    /// was refused ([`Nested::Deny`](crate::Nested::Deny)). The error names the holders.
     Deadlock,
     /// Settings that cannot be, all of them listed in the text.
     Config,
@@ -71,8 +71,16 @@ struct Inner {
 /// it.
 enum Text {
     Said(String),
-    TimedOut { pool: Arc<str>, waited: Duration },
-    StillHeld { pool: Arc<str>, waited: Duration },
+    /// `own` connections were held by the thread that waited.
+    TimedOut {
+        pool: Arc<str>,
+        waited: Duration,
+        own: u32,
+    },
+    StillHeld {
+        pool: Arc<str>,
+        waited: Duration,
+    },
 }
 
 impl Error {
@@ -129,12 +137,12 @@ impl Error {
     pub(crate) fn timeout(
         kind: ErrorKind,
         pool: &Arc<str>,
-        waited: Duration,
+        (waited, own): (Duration, u32),
         stats: Stats,
         holders: Vec<Lease>,
         cause: Option<Cause>,
     ) -> Self {
-        let text = Text::TimedOut { pool: Arc::clone(pool), waited };
+        let text = Text::TimedOut { pool: Arc::clone(pool), waited, own };
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
@@ -154,7 +162,7 @@ impl fmt::Display for Error {
         let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
         match text {
             Text::Said(text) => f.write_str(text),
-            Text::TimedOut { pool, waited } => {
+            Text::TimedOut { pool, waited, own } => {
                 let waited = waited.as_secs_f64();
                 write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;
                 f.write_str(match kind {
@@ -163,9 +171,15 @@ impl fmt::Display for Error {
                     ErrorKind::Validate if cause.is_some() => "; idle connections fail their check",
                     ErrorKind::Validate => "; the check of an idle connection does not end",
                     ErrorKind::Paused => "; the pool is paused",
+                    ErrorKind::Deadlock => {
+                        "; every connection is held by a thread that itself waits for one of this pool"
+                    }
                     _ => "",
                 })?;
-                if *kind == ErrorKind::Exhausted && !holders.is_empty() {
+                if *own > 0 {
+                    write!(f, "; the thread that waited holds {own} itself")?;
+                }
+                if matches!(kind, ErrorKind::Exhausted | ErrorKind::Deadlock) && !holders.is_empty() {
                     write!(f, "; held longest by {}", listed(holders.iter().take(HOLDERS_IN_TEXT)))?;
                 }
                 Ok(())

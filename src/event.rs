@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::extensions::Extensions;
+use crate::lease::Lease;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
@@ -87,8 +88,10 @@ impl fmt::Display for CloseReason {
 pub enum State {
     /// Connections are lent.
     Up,
-    /// Connecting fails: the server is away.
+    /// Connecting fails: the server is away. Told again after each further attempt that has failed.
     Down,
+    /// The same, and one attempt is under way that will show whether it is back.
+    HalfOpen,
     /// Paused by hand.
     Paused,
     /// Closed for good.
@@ -238,6 +241,10 @@ pub trait EventHandler: Send + Sync + 'static {
     fn closed(&self, pool: &str, event: &Closed<'_>) {}
     /// A caller did not get a connection: its deadline passed, or it was turned away.
     fn timed_out(&self, pool: &str, error: &Error) {}
+    /// A connection is borrowed for longer than [`leak_threshold`](crate::Builder::leak_threshold).
+    fn overdue(&self, pool: &str, lease: &Lease) {}
+    /// One that was overdue has come back; `lease` says after how long.
+    fn overdue_ended(&self, pool: &str, lease: &Lease) {}
     /// The pool's state changed.
     fn state_changed(&self, pool: &str, state: State) {}
     /// A callback panicked.
@@ -271,6 +278,12 @@ impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
     }
     fn timed_out(&self, pool: &str, error: &Error) {
         (**self).timed_out(pool, error);
+    }
+    fn overdue(&self, pool: &str, lease: &Lease) {
+        (**self).overdue(pool, lease);
+    }
+    fn overdue_ended(&self, pool: &str, lease: &Lease) {
+        (**self).overdue_ended(pool, lease);
     }
     fn state_changed(&self, pool: &str, state: State) {
         (**self).state_changed(pool, state);

@@ -44,6 +44,9 @@
 //!   thread while the caller waits. A connection that fails is closed, and the pool goes on to the next.
 //! - **Open.** If none is idle and there is room below the maximum, a helper thread connects, at most four at a time.
 //!   The caller gets whatever comes first, a new connection or a returned one. One that comes too late for it is kept.
+//! - **Suspect.** When a check or an attempt to connect fails, everything that lies idle is checked in the background
+//!   before anybody gets it: after a restart of the server one caller waits for a new connection, and no caller meets
+//!   the other dead ones.
 //! - **Wait.** Otherwise the caller queues. Whoever returns a connection hands it to the oldest waiter, once that one
 //!   has waited for 1 ms. At the deadline, which covers all of this together, the caller gets an [`Error`] that says
 //!   what the pool lacked, who holds the connections, and what the server said.
@@ -62,13 +65,17 @@
 //! | [`min_idle`](Builder::min_idle) | 0 | how many idle connections are kept ready |
 //! | [`connection_timeout`](Builder::connection_timeout) | 5 s | how long a checkout may take |
 //! | [`validation`](Builder::validation) | when idle for 500 ms | when a connection is checked before it is lent |
+//! | [`keepalive`](Builder::keepalive) | every 2 min | when an idle connection is checked in the background |
 //! | [`max_lifetime`](Builder::max_lifetime) | 30 min, less a random part | at what age a connection is replaced |
 //! | [`idle_timeout`](Builder::idle_timeout) | 10 min | how long more than `min_idle` connections may lie idle |
 //! | [`max_uses`](Builder::max_uses) | no limit | after how many checkouts a connection is replaced |
 //! | [`max_waiting`](Builder::max_waiting) | no limit | how many callers may wait; one more fails at once |
 //! | [`fairness`](Builder::fairness) | in turn after 1 ms | who gets a connection that others wait for |
 //! | [`max_connecting`](Builder::max_connecting) | 4 | how many connections are opened at the same time |
-//! | [`retry`](Builder::retry) | 50 ms, doubling up to 1 s | pauses after failed attempts to connect |
+//! | [`retry`](Builder::retry) | a thirtieth of the outage, 25 ms to 1 s | pauses after failed attempts to connect |
+//! | [`when_down`](Builder::when_down) | wait | what callers do while connecting fails |
+//! | [`nested`](Builder::nested) | warn | what happens when a thread borrows while it holds a connection |
+//! | [`leak_threshold`](Builder::leak_threshold) | never | after how long a borrowed connection is told of |
 //! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
 //! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
@@ -89,7 +96,8 @@
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
 //!
 //! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
-//! deadlines. Take all that you need with one `get_many`.
+//! deadlines. Take all that you need with one `get_many`. The pool warns of such checkouts when they have to wait, and
+//! refuses them if you wish ([`Builder::nested`]).
 //!
 //! ```
 //! # use millpond::Pool;
@@ -155,7 +163,9 @@
 //!   `source()`.
 //! - [`EventHandler`]: a function for everything that happens; see [`event`].
 //! - Messages through the crate `log`, with the pool's name: a warning when connecting begins to fail, a word when it
-//!   works again, an error for each panic of a callback; all else, time-outs included, at the level `debug`.
+//!   works again; a warning when a lease is overdue, and another when it ends; a warning for each source line where a
+//!   nested checkout had to wait; an error for each panic of a callback; all else, time-outs included, at the level
+//!   `debug`.
 //!
 //! ```
 //! use millpond::{ErrorKind, Pool, PooledConnection};
@@ -168,9 +178,10 @@
 //! let error = pool.get_timeout(Duration::from_millis(20)).unwrap_err();
 //! assert_eq!(error.kind(), ErrorKind::Exhausted);
 //! // timed out after 0.02 s waiting for a connection from "orders" (max 1: 1 in use, 0 idle, 0 opening; 1 waiting);
-//! // held longest by thread "main" at src/main.rs:5 for 0.02 s (nightly report)
+//! // the thread that waited holds 1 itself; held longest by thread "main" at src/main.rs:5 for 0.02 s (nightly
+//! // report)
 //! let text = error.to_string();
-//! assert!(text.contains(r#"from "orders" (max 1: 1 in use, 0 idle, 0 opening; 1 waiting); held longest by thread "#));
+//! assert!(text.contains(r#"from "orders" (max 1: 1 in use, 0 idle, 0 opening; 1 waiting); the thread that waited"#));
 //! assert!(text.ends_with("(nightly report)"));
 //!
 //! let stats = pool.stats();
@@ -217,10 +228,7 @@
 //!
 //! Not yet:
 //!
-//! - Checks of idle connections in the background (keepalive). One failed check does not make the others suspect.
-//! - Failing at once while the server is away (a circuit breaker); warming up in steps; a warning about connections
-//!   that are held for too long; [`ErrorKind::Deadlock`], which nothing returns so far; pools without any thread of
-//!   their own.
+//! - Warming up in steps; pools without any thread of their own.
 //! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
@@ -281,7 +289,7 @@ mod sync;
 pub mod testing;
 
 pub use builder::Builder;
-pub use config::{Fairness, RetryPolicy, Validation};
+pub use config::{Fairness, Nested, RetryPolicy, Validation, WhenDown};
 pub use error::{Error, ErrorKind};
 pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
@@ -290,7 +298,7 @@ pub use lease::Lease;
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Pool, PooledConnection};
-pub use stats::{Closed, Distribution, Stats};
+pub use stats::{Breaker, Closed, Distribution, Stats};
 
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]

@@ -38,6 +38,8 @@ pub struct Stats {
     pub checking: u32,
     /// Callers that wait for a connection.
     pub waiting: u32,
+    /// Whether connecting works, as far as is known.
+    pub breaker: Breaker,
     /// Connections opened since the pool was built.
     pub opened: u64,
     /// Connections closed since the pool was built, in total and by reason.
@@ -54,6 +56,8 @@ pub struct Stats {
     pub timeouts: u64,
     /// Callers turned away because too many waited already.
     pub overloads: u64,
+    /// Callers that failed at once because the server was away, with [`WhenDown::FailFast`](crate::WhenDown).
+    pub fast_failures: u64,
     /// Panics in callbacks.
     pub panics: u64,
     /// How long those waited who had to, whether they got a connection or not.
@@ -63,6 +67,19 @@ pub struct Stats {
     pub use_time: Distribution,
     /// How long opening a connection took, where it succeeded.
     pub connect_time: Distribution,
+}
+
+/// What is known of the server, in the words of circuit breakers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Breaker {
+    /// The last attempt to connect was a success, or there was none.
+    #[default]
+    Closed,
+    /// Connecting fails; no attempt is made before the next one is due.
+    Open,
+    /// Connecting has failed, and one attempt is under way.
+    HalfOpen,
 }
 
 impl Stats {
@@ -289,6 +306,7 @@ pub(crate) struct Counters {
     pub(crate) waits: Counter,
     pub(crate) timeouts: Counter,
     pub(crate) overloads: Counter,
+    pub(crate) fast_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) wait_time: Histogram,
     pub(crate) use_time: Histogram,
@@ -311,6 +329,7 @@ impl Counters {
         stats.waits = self.waits.get();
         stats.timeouts = self.timeouts.get();
         stats.overloads = self.overloads.get();
+        stats.fast_failures = self.fast_failures.get();
         stats.panics = self.panics.get();
     }
 

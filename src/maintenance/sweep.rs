@@ -1,7 +1,9 @@
 //! What is done on a visit: old and idle connections are retired, wanted ones are opened, slow closes given up.
 
+use super::leaks;
 use crate::alarm::Tended;
 use crate::clock::{Moment, tick_span, ticks};
+use crate::config::Validation;
 use crate::event::CloseReason;
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
@@ -36,6 +38,8 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     }
     bury(core, now);
     thin_out(core, now, &numbers);
+    keep_alive(core, now);
+    leaks::watch(core, now);
     core.open_wanted();
     plan_next(core, now, &numbers);
 }
@@ -85,7 +89,7 @@ fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
         .shelf
         .each()
         .filter(|(_, slot)| slot.mark().is_idle())
-        .map(|(index, slot)| (now.tick().wrapping_sub(slot.mark().since()), index))
+        .map(|(index, slot)| (now.tick().wrapping_sub(slot.idle_since()), index))
         .collect();
     let spare = idle.len().saturating_sub(kept(core, numbers) as usize);
     idle.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
@@ -103,6 +107,29 @@ fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
         }
     }
     retire_all(old, CloseReason::IdleTimeout);
+}
+
+/// Has checked what was neither used nor checked for long, longest first, and at most a quarter of the idle ones at once:
+/// callers need some meanwhile.
+fn keep_alive<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
+    let Some(every) = core.rules.keepalive.filter(|_| core.rules.validation != Validation::Never) else { return };
+    let shelf = &core.rack.shelf;
+    let idle = shelf.each().filter(|(_, slot)| slot.mark().is_idle());
+    let mut silent: Vec<_> = idle.map(|(index, slot)| (now.tick().wrapping_sub(slot.mark().since()), index)).collect();
+    let at_once = silent.len().div_ceil(4).saturating_sub(core.rack.numbers().checking as usize);
+    silent.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
+    for (age, index) in silent.into_iter().take(at_once) {
+        // A tick early is early enough to look; the verdict is exact.
+        if age.saturating_add(1) < ticks(every) {
+            break;
+        }
+        let Some(taken) = shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+        let generation = core.generation.load(Ordering::Relaxed);
+        match taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: false }) {
+            Verdict::Validate => core.send_to_check(taken.entry),
+            _ => core.put_back(taken.entry, taken.mark),
+        }
+    }
 }
 
 /// How many connections stay however long they have been idle.
@@ -126,19 +153,25 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     if numbers.min_idle > 0 && numbers.taken < numbers.max_size {
         core.alarm.at(now.after(REFILL));
     }
-    let Some(timeout) = core.rules.idle_timeout else { return };
-    let mut idle = 0;
-    let mut oldest = 0;
+    // What is borrowed now will be idle one day: whoever returns it does not ring the keeper.
+    let (mut idle, mut oldest, mut most_silent) = (0, 0, 0);
     for (_, slot) in core.rack.shelf.each() {
         let mark = slot.mark();
-        // What is borrowed now will be idle one day: whoever returns it does not ring the keeper.
-        if mark.is_idle() || mark.is_lent() {
-            idle += 1;
-            oldest = oldest.max(if mark.is_idle() { now.tick().wrapping_sub(mark.since()) } else { 0 });
+        if mark.is_idle() {
+            oldest = oldest.max(now.tick().wrapping_sub(slot.idle_since()));
+            most_silent = most_silent.max(now.tick().wrapping_sub(mark.since()));
         }
+        idle += u32::from(mark.is_idle() || mark.is_lent());
     }
+    let within = |limit: Option<Duration>, passed: u32| {
+        if let Some(limit) = limit {
+            core.alarm.at(now.after(limit.saturating_sub(tick_span(passed)).max(NEXT_TURN)));
+        }
+    };
     if idle > kept(core, numbers) {
-        let left = timeout.saturating_sub(tick_span(oldest));
-        core.alarm.at(now.after(left.max(NEXT_TURN)));
+        within(core.rules.idle_timeout, oldest);
+    }
+    if idle > 0 && core.rules.validation != Validation::Never {
+        within(core.rules.keepalive, most_silent);
     }
 }

@@ -41,6 +41,7 @@ pub(crate) struct Rules {
     pub(crate) max_uses: u64,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) keepalive: Option<Duration>,
 }
 
 /// On which occasion a connection is judged.
@@ -89,6 +90,8 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                 let idle = now.since(self.used);
                 if above_minimum && rules.idle_timeout.is_some_and(|timeout| idle >= timeout) {
                     Verdict::Retire(CloseReason::IdleTimeout)
+                } else if rules.keepalive.is_some_and(|every| now.since(self.proven()) >= every) {
+                    Verdict::Validate
                 } else {
                     Verdict::Keep
                 }
@@ -98,7 +101,7 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
                     Validation::Never => true,
                     Validation::Always => self.vouched && now.since(self.checked) < JUST_NOW,
                     Validation::IfIdleFor(limit) if self.vouched => now.since(self.checked) < limit.max(JUST_BEFORE),
-                    Validation::IfIdleFor(limit) => now.since(self.used.max(self.checked)) < limit,
+                    Validation::IfIdleFor(limit) => now.since(self.proven()) < limit,
                 };
                 if proven { Verdict::Keep } else { Verdict::Validate }
             }
@@ -119,6 +122,11 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
             Occasion::Checkin | Occasion::Sweep { .. } => true,
             Occasion::Checkout | Occasion::HandOver => now >= self.expires(rules),
         }
+    }
+
+    /// When it last worked, as far as is known.
+    pub(crate) fn proven(&self) -> Moment {
+        self.used.max(self.checked)
     }
 
     /// The end of the lifetime that was asked for.
@@ -147,7 +155,18 @@ mod tests {
     fn what_is_in_its_prime_is_never_retired_and_what_is_retired_is_not_in_its_prime() {
         let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
         let Settings { max_size, min_idle, max_connecting, max_waiting, .. } = Settings::default();
-        let rack = Arc::new(Rack::new(1, Limits { max_size, min_idle, max_connecting, max_waiting, patience: None }));
+        let rack = Arc::new(Rack::new(
+            1,
+            Limits {
+                max_size,
+                min_idle,
+                max_connecting,
+                max_waiting,
+                patience: None,
+                fail_fast: false,
+                give_up: Duration::MAX,
+            },
+        ));
         let mut entry = Entry {
             connection: (),
             home: (),
@@ -169,6 +188,7 @@ mod tests {
             max_uses: 2,
             max_lifetime: Some(Duration::from_secs(60)),
             idle_timeout: None,
+            keepalive: None,
         };
         let mut kept = 0;
         for (seconds, uses, generation) in

@@ -61,7 +61,18 @@ fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static)
 }
 
 fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
-    Arc::new(Rack::new(1, Limits { max_size, min_idle: 0, max_connecting: 4, max_waiting: None, patience }))
+    Arc::new(Rack::new(
+        1,
+        Limits {
+            max_size,
+            min_idle: 0,
+            max_connecting: 4,
+            max_waiting: None,
+            patience,
+            fail_fast: false,
+            give_up: Duration::MAX,
+        },
+    ))
 }
 
 /// Hand over to the oldest waiter at once, or never before an hour has passed, or strictly.
@@ -134,7 +145,7 @@ fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Resu
     {
         return Ok(Some(token));
     }
-    let waiter = Waiter::new();
+    let waiter = Waiter::new(0);
     let ticket = rack.enter(&waiter, NOW).map_err(|_| ())?;
     let leave = |queued: bool| if queued { rack.withdraw(ticket, &waiter) } else { Word::Wait };
     let (found, queued) = loop {
@@ -395,7 +406,7 @@ fn model_the_maximum_holds_whoever_plans() {
         let planner = || {
             let (rack, live) = (Arc::clone(&rack), Arc::clone(&live));
             move || {
-                let waiter = Waiter::new();
+                let waiter = Waiter::new(0);
                 let ticket = rack.enter(&waiter, NOW).expect("nobody closes it");
                 for permit in rack.plan(NOW) {
                     assert_eq!(live.fetch_add(1, Ordering::SeqCst), 0, "two connections where one is allowed");

@@ -81,6 +81,9 @@ pub(crate) struct Slot<E> {
     pub(crate) connection: PlainU64,
     /// How often connections of this place were lent. Written by the borrower alone: a load and a store.
     checkouts: PlainU64,
+    /// Since when the connection has been idle, where that is longer than its mark says, because it was checked
+    /// meanwhile. Above it the count of checkouts at that time, so that lending makes it void without writing here.
+    rests: PlainU64,
 }
 
 impl<E> Slot<E> {
@@ -91,6 +94,7 @@ impl<E> Slot<E> {
             location: AtomicCell::new(None),
             connection: PlainU64::new(0),
             checkouts: PlainU64::new(0),
+            rests: PlainU64::new(u64::MAX),
         }
     }
 
@@ -120,6 +124,17 @@ impl<E> Slot<E> {
         self.set_mark(mark);
         let count = self.checkouts.load(Ordering::Relaxed);
         self.checkouts.store(count + 1, Ordering::Relaxed);
+    }
+
+    /// The connection was last used at `tick`, whatever its mark will say of checks. Only its holder calls it.
+    pub(crate) fn rest_since(&self, tick: u32) {
+        self.rests.store(self.checkouts() << 32 | u64::from(tick), Ordering::Relaxed);
+    }
+
+    /// Since when the idle connection has not been used.
+    pub(crate) fn idle_since(&self) -> u32 {
+        let rests = self.rests.load(Ordering::Relaxed);
+        if rests >> 32 == self.checkouts() & u64::from(u32::MAX) { rests as u32 } else { self.mark().since() }
     }
 
     pub(crate) fn checkouts(&self) -> u64 {

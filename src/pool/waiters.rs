@@ -10,7 +10,7 @@
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::sync::{Condvar, Mutex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What a waiter finds in its cell.
@@ -38,13 +38,15 @@ pub(crate) enum Woken<E> {
 /// One caller that waits.
 #[derive(Debug)]
 pub(crate) struct Waiter<E> {
+    /// The number of the thread that waits.
+    thread: u32,
     word: Mutex<Word<E>>,
     bell: Condvar,
 }
 
 impl<E: Send + 'static> Waiter<E> {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { word: Mutex::new(Word::Wait), bell: Condvar::new() })
+    pub(crate) fn new(thread: u32) -> Arc<Self> {
+        Arc::new(Self { thread, word: Mutex::new(Word::Wait), bell: Condvar::new() })
     }
 
     /// Sleeps until something is in the cell or the deadline has passed.
@@ -190,6 +192,11 @@ impl<E: Send + 'static> Queue<E> {
         {
             place.stance = Stance::Asleep;
         }
+    }
+
+    /// The numbers of the threads that wait.
+    pub(crate) fn threads(&self) -> HashSet<u32> {
+        self.places.values().map(|place| place.waiter.thread).collect()
     }
 
     pub(crate) fn oldest(&self) -> Option<Moment> {

@@ -5,8 +5,8 @@ use super::hooks::{
     Adapter, CustomizeConnection, HandleError, LoggingErrorHandler, ManageConnection, NopConnectionCustomizer,
 };
 use super::{Error, Pool};
-use crate::Validation;
 use crate::manager::kind::Native;
+use crate::{Nested, Validation};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::fmt;
 use std::sync::Arc;
@@ -258,6 +258,8 @@ impl<M: ManageConnection> Builder<M> {
             .connection_timeout(connection_timeout)
             .max_lifetime(max_lifetime)
             .idle_timeout(idle_timeout)
+            .keepalive(None)
+            .nested(Nested::Allow)
             .check_on_caller(true)
             .replace_idle(true)
     }

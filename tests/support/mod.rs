@@ -45,6 +45,10 @@ impl std::error::Error for Refused {}
 #[derive(Default)]
 pub struct Lab {
     pub attempts: AtomicU32,
+    /// Attempts that are under way.
+    pub connecting: AtomicU32,
+    /// For each attempt how many were under way then, itself included, and how many connections were open.
+    pub at_once: Mutex<Vec<(u32, u32)>>,
     pub live: AtomicU32,
     pub most_live: AtomicU32,
     pub dropped: AtomicU32,
@@ -53,6 +57,8 @@ pub struct Lab {
     pub refuse: AtomicBool,
     pub permanent: AtomicBool,
     pub invalid: AtomicBool,
+    /// Connections with smaller numbers fail their check.
+    pub dead_below: AtomicU32,
     pub broken: AtomicBool,
     pub unclean: AtomicBool,
     /// The callback that panics.
@@ -131,12 +137,23 @@ impl Drop for Conn {
     }
 }
 
+/// Counts down at the end, whatever that is.
+struct UnderWay<'a>(&'a AtomicU32, u32);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 impl Manager for Scripted {
     type Connection = Conn;
     type Error = Refused;
 
     fn connect(&self) -> Result<Conn, Refused> {
         let number = self.0.attempts.fetch_add(1, SeqCst) + 1;
+        let under_way = UnderWay(&self.0.connecting, self.0.connecting.fetch_add(1, SeqCst) + 1);
+        self.0.at_once.lock().expect("no panic under this lock").push((under_way.1, self.0.live.load(SeqCst)));
         Lab::pass(&self.0.connect_gate);
         self.0.maybe_panic("connect");
         if self.0.refuse.load(SeqCst) {
@@ -147,11 +164,12 @@ impl Manager for Scripted {
         Ok(Conn { number, lab: Arc::clone(&self.0), used: AtomicBool::new(false) })
     }
 
-    fn is_valid(&self, _: &mut Conn) -> Result<(), Refused> {
+    fn is_valid(&self, conn: &mut Conn) -> Result<(), Refused> {
         let number = self.0.checks.fetch_add(1, SeqCst) + 1;
         Lab::pass(&self.0.check_gate);
         self.0.maybe_panic("is_valid");
-        if self.0.invalid.load(SeqCst) { Err(Refused(number)) } else { Ok(()) }
+        let dead = self.0.invalid.load(SeqCst) || conn.number < self.0.dead_below.load(SeqCst);
+        if dead { Err(Refused(number)) } else { Ok(()) }
     }
 
     fn has_broken(&self, _: &mut Conn) -> bool {

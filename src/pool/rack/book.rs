@@ -19,6 +19,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Outage {
     pub(crate) cause: Cause,
+    pub(crate) since: Moment,
     pub(crate) failures: u32,
     pub(crate) retry_at: Moment,
     /// Trying again is not expected to help.
@@ -34,6 +35,10 @@ pub(crate) struct Limits {
     pub(crate) max_waiting: Option<u32>,
     /// How long the oldest waiter is passed over by newcomers; `None`: never.
     pub(crate) patience: Option<Duration>,
+    /// While connecting fails, callers fail at once instead of waiting.
+    pub(crate) fail_fast: bool,
+    /// For how long attempts are made while nobody waits.
+    pub(crate) give_up: Duration,
 }
 
 /// Why a newcomer may not wait.
@@ -67,12 +72,17 @@ pub(super) struct Book<E: Send + 'static> {
     /// Until the pool has been built: how many connections it is to have.
     pub(super) warm: u32,
     pub(super) outage: Option<Outage>,
+    /// How many connections may be opened at the same time, as long as that is less than the limit: after an outage the
+    /// gates open one by one.
+    pub(super) gate: u32,
     /// Permits of connections that are being closed, and since when.
     pub(super) closing: HashMap<u64, (Permit<E>, Moment)>,
     /// Connections that were found to be too many and are on their way to be closed.
     pub(super) condemned: u32,
     /// Connections that take so long to close that their place was given away.
     pub(super) overdue: u32,
+    /// Every connection was found to be held by a thread that waits, and none has come free since.
+    pub(super) deadlock: bool,
     /// Somebody waits on `changed`.
     pub(super) watchers: u32,
 }
@@ -92,6 +102,7 @@ pub(crate) struct Numbers {
     pub(crate) overdue: u32,
     pub(crate) waiting: u32,
     pub(crate) outage: Option<Outage>,
+    pub(crate) deadlock: bool,
 }
 
 impl<E: Send + 'static> Book<E> {
@@ -110,9 +121,11 @@ impl<E: Send + 'static> Book<E> {
             successors: 0,
             warm: 0,
             outage: None,
+            gate: u32::MAX,
             closing: HashMap::new(),
             condemned: 0,
             overdue: 0,
+            deadlock: false,
             watchers: 0,
         }
     }
@@ -120,7 +133,28 @@ impl<E: Send + 'static> Book<E> {
     /// How many more connections may be begun now.
     pub(super) fn room(&self) -> u32 {
         let places = self.limits.max_size.saturating_sub(self.taken);
-        places.min(self.limits.max_connecting.saturating_sub(self.opening))
+        places.min(self.limits.max_connecting.min(self.gate).saturating_sub(self.opening))
+    }
+
+    /// How many connections to begin, of `wanted`: while connecting fails one attempt at a time, each when its time has
+    /// come, also if nobody wants one, so that a server which is back is noticed before the next caller.
+    pub(super) fn allowed(&self, wanted: u32, now: Moment) -> u32 {
+        let wanted = match &self.outage {
+            None => wanted,
+            Some(outage) => {
+                let worth_it = wanted > 0 || now < outage.since.after(self.limits.give_up);
+                u32::from(worth_it && now >= outage.retry_at && self.opening == 0)
+            }
+        };
+        wanted.min(self.room())
+    }
+
+    /// The outage, if a caller should not wait for its end.
+    pub(super) fn hopeless(&self, now: Moment) -> Option<&Outage> {
+        let outage = self.outage.as_ref()?;
+        let pausing = now < outage.retry_at;
+        let trying = self.opening > self.arriving;
+        (pausing && outage.permanent || (pausing || trying) && self.limits.fail_fast).then_some(outage)
     }
 
     /// How many connections are wanted besides those on the shelf: one for each waiter that is about to sleep, who has
@@ -150,6 +184,7 @@ impl<E: Send + 'static> Book<E> {
             overdue: self.overdue,
             waiting: self.queue.len(),
             outage: self.outage.clone(),
+            deadlock: self.deadlock,
         }
     }
 }

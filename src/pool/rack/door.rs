@@ -52,6 +52,7 @@ impl<E: Send + 'static> Rack<E> {
     /// wakes somebody to come and get it.
     fn assign(&self, book: &mut Book<E>, taken: Taken<'_, E>, now: Moment) -> Vec<Arc<Waiter<E>>> {
         let Taken { slot, mut entry, mark } = taken;
+        book.deadlock = false;
         let due = book
             .queue
             .oldest()
@@ -154,6 +155,19 @@ impl<E: Send + 'static> Rack<E> {
         book.queue.rest(ticket);
         self.leave(book, Vec::new());
         announce();
+    }
+
+    /// Writes down whether all connections are held by threads that wait for one. Asked when a thread that holds one
+    /// begins to wait: only such a one can be the last of them. One thread alone, which waits for itself, is not meant:
+    /// its error says that it holds them.
+    pub(crate) fn note_deadlock(&self) {
+        let mut book = self.book.lock();
+        let waiting = book.queue.threads();
+        let held = self.shelf.each().map(|(_, slot)| slot.mark()).filter(|mark| mark.is_lent());
+        let held_by: Vec<u32> = held.map(Mark::thread).collect();
+        book.deadlock = held_by.len() as u32 == book.limits.max_size
+            && held_by.iter().all(|thread| waiting.contains(thread))
+            && held_by.iter().any(|thread| Some(thread) != held_by.first());
     }
 
     /// Leaves the queue. What was put into the waiter's cell in the last moment is returned.

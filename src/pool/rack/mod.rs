@@ -22,8 +22,8 @@ mod book;
 mod door;
 mod places;
 
-pub(crate) use book::{Limits, Numbers, Phase, Refusal};
-pub(crate) use places::Permit;
+pub(crate) use book::{Limits, Numbers, Outage, Phase, Refusal};
+pub(crate) use places::{Pending, Permit};
 
 use crate::error::Error;
 use crate::pool::shelf::{CLOSED, PAUSED, SURPLUS, Shelf};

@@ -29,14 +29,11 @@ pub(crate) struct Failed {
 
 impl<E: Send + 'static> Rack<E> {
     /// The last step of a waiter before it sleeps, after it has looked at the shelf: plans for it and for everybody. Says
-    /// why if there is no use in waiting.
-    pub(crate) fn plan_for(self: &Arc<Self>, ticket: Ticket, now: Moment) -> Result<Vec<Permit<E>>, Cause> {
+    /// why if it should not wait.
+    pub(crate) fn plan_for(self: &Arc<Self>, ticket: Ticket, now: Moment) -> Result<Vec<Permit<E>>, Outage> {
         let mut book = self.book.lock();
-        if let Some(outage) = &book.outage
-            && outage.permanent
-            && now < outage.retry_at
-        {
-            return Err(Arc::clone(&outage.cause));
+        if let Some(outage) = book.hopeless(now) {
+            return Err(outage.clone());
         }
         book.queue.sleep(ticket);
         Ok(self.plan_in(&mut book, now))
@@ -52,12 +49,8 @@ impl<E: Send + 'static> Rack<E> {
             return Vec::new();
         }
         let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.checking);
-        wanted = wanted.max(book.warm.saturating_sub(book.taken)).min(book.room());
-        if let Some(outage) = &book.outage {
-            // One probe at a time while the server is away.
-            wanted = wanted.min(u32::from(now >= outage.retry_at && book.opening == 0));
-        }
-        (0..wanted).map(|_| self.reserve(book)).collect()
+        wanted = wanted.max(book.warm.saturating_sub(book.taken));
+        (0..book.allowed(wanted, now)).map(|_| self.reserve(book)).collect()
     }
 
     /// One place, if there is one, whoever may want it.
@@ -87,7 +80,9 @@ impl<E: Send + 'static> Rack<E> {
     pub(crate) fn still_wanted(&self) -> bool {
         let book = self.book.lock();
         book.phase != Phase::Closed
-            && (book.taken <= book.warm || book.demand(self.shelf.idle()) >= book.opening + book.checking)
+            && (book.outage.is_some()
+                || book.taken <= book.warm
+                || book.demand(self.shelf.idle()) >= book.opening + book.checking)
     }
 
     /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
@@ -104,6 +99,7 @@ impl<E: Send + 'static> Rack<E> {
             book.owed = book.owed.saturating_sub(1);
         }
         let outage = book.outage.take();
+        book.gate = book.gate.saturating_mul(2);
         self.leave(book, Vec::new());
         (outage, Pending { rack: Arc::clone(self), what: What::Opening })
     }
@@ -128,9 +124,16 @@ impl<E: Send + 'static> Rack<E> {
             Some(outage) if now < outage.retry_at => outage.retry_at,
             _ => now.after(delay(failures)),
         };
-        book.outage = Some(Outage { cause: Arc::clone(cause), failures, retry_at, permanent });
+        let since = before.as_ref().map_or(now, |outage| outage.since);
+        book.outage = Some(Outage { cause: Arc::clone(cause), since, failures, retry_at, permanent });
+        book.gate = 1;
         self.leave(book, Vec::new());
         Failed { failures, retry_at, news: before.is_none() }
+    }
+
+    /// The outage, if those who wait should not go on.
+    pub(crate) fn hopeless(&self, now: Moment) -> Option<Outage> {
+        self.book.lock().hopeless(now).cloned()
     }
 
     /// Sends all who wait away.
@@ -145,6 +148,7 @@ impl<E: Send + 'static> Rack<E> {
         if std::mem::replace(&mut permit.void, true) {
             return Vec::new();
         }
+        book.deadlock = false;
         book.taken -= 1;
         book.opening -= u32::from(permit.opening);
         book.free.push(Reverse(permit.slot));

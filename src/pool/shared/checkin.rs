@@ -130,7 +130,10 @@ impl<M: Manager> Core<M> {
         // Not since now: a waiter that fails passes on what it was given, and that may have been idle for long. And
         // not later than by the coarse clock, as borrowers read it: an idle time below zero would look like a very
         // long one.
-        let since = item.used.max(item.checked).min(self.clock.coarse());
+        let since = item.proven().min(self.clock.coarse());
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            slot.rest_since(item.used.tick());
+        }
         self.put_back(item, Mark::idle(since.tick()));
     }
 

@@ -3,12 +3,13 @@
 use super::{Core, Item, retire, retire_all};
 use crate::ErrorKind;
 use crate::clock::{Moment, ticks};
-use crate::error::{Cause, Error};
-use crate::event::{self, CloseReason};
+use crate::config::Nested;
+use crate::error::Error;
+use crate::event;
 use crate::lease::thread_number;
-use crate::manager::{Fault, Manager};
+use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
-use crate::pool::rack::{Phase, Rack, Refusal};
+use crate::pool::rack::{Outage, Phase, Rack, Refusal};
 use crate::pool::seat;
 use crate::pool::shelf::{CLOSED, Mark, PAUSED, Slot, Taken};
 use crate::pool::waiters::{Ticket, Waiter, Woken, Word};
@@ -23,11 +24,23 @@ impl<M: Manager> Core<M> {
     /// A connection, waiting for it no longer than `timeout`.
     #[inline]
     pub(crate) fn checkout(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+        if self.careful {
+            return self.checkout_carefully(timeout, place);
+        }
+        match self.checkout_idle(place) {
+            Some(item) => Ok(item),
+            None => self.checkout_slowly(timeout, place, self.settings.nested),
+        }
+    }
+
+    #[cold]
+    fn checkout_carefully(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+        self.refuse_nested()?;
         let idle =
             if self.settings.check_on_caller { self.checkout_here(false, place) } else { self.checkout_idle(place) };
         match idle {
             Some(item) => Ok(item),
-            None => self.checkout_slowly(timeout, place),
+            None => self.checkout_slowly(timeout, place, self.settings.nested),
         }
     }
 
@@ -117,11 +130,21 @@ impl<M: Manager> Core<M> {
     }
 
     #[cold]
-    fn checkout_slowly(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+    fn checkout_slowly(
+        self: &Arc<Self>,
+        timeout: Duration,
+        place: Place,
+        nested: Nested,
+    ) -> Result<Box<Item<M>>, Error> {
         let began = self.clock.now();
         let item = match self.look(false) {
             Some(item) => Ok(item),
-            None => self.wait(began, began.after(timeout)),
+            None => {
+                if nested == Nested::Warn {
+                    self.warn_if_nested(place);
+                }
+                self.wait(began, began.after(timeout))
+            }
         };
         let now = self.clock.now();
         match item {
@@ -190,13 +213,17 @@ impl<M: Manager> Core<M> {
     }
 
     fn wait(self: &Arc<Self>, began: Moment, deadline: Moment) -> Result<Box<Item<M>>, Error> {
-        let waiter = Waiter::new();
+        let thread = thread_number();
+        let waiter = Waiter::new(thread);
         let ticket = match self.rack.enter(&waiter, began) {
             Ok(ticket) => ticket,
             Err(refusal) => return Err(self.refused(refusal)),
         };
         let mut turn = Turn { rack: &self.rack, waiter: &waiter, ticket, queued: true };
         self.counters.waits.add();
+        if self.lent_to(thread).is_some() {
+            self.rack.note_deadlock();
+        }
         let result = self.wait_in_queue(&mut turn, began, deadline);
         if let Word::Given(item) = turn.leave() {
             // It was handed over at the very moment in which this caller helped itself.
@@ -220,10 +247,9 @@ impl<M: Manager> Core<M> {
             }
             match self.rack.plan_for(turn.ticket, self.clock.now()) {
                 Ok(permits) => self.open_all(permits),
-                Err(cause) => {
-                    let hopeless = Error::permanent(&self.name, cause);
+                Err(outage) => {
                     // Unless a connection has come in the last moment.
-                    return self.last_chance(turn.leave()).unwrap_or(Err(hopeless));
+                    return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.away(&outage)));
                 }
             }
             match turn.waiter.sleep(&self.clock, deadline) {
@@ -268,6 +294,23 @@ impl<M: Manager> Core<M> {
         }
     }
 
+    /// The error of somebody who does not wait for the end of an outage.
+    pub(crate) fn away(&self, outage: &Outage) -> Error {
+        let cause = Arc::clone(&outage.cause);
+        if outage.permanent {
+            return Error::permanent(&self.name, cause);
+        }
+        self.counters.fast_failures.add();
+        let now = self.clock.now();
+        let (away, next) = (now.since(outage.since).as_secs_f64(), outage.retry_at.since(now).as_secs_f64());
+        let (name, failures) = (&self.name, outage.failures);
+        let text = format!(
+            "no connection from {name:?}: connecting has failed for {away:.2} s ({failures} attempts), the next attempt is \
+             in {next:.2} s"
+        );
+        Error::with_cause(ErrorKind::Connect, text, Some(cause))
+    }
+
     fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Closed => Error::closed(&self.name),
@@ -296,6 +339,7 @@ impl<M: Manager> Core<M> {
             let text = format!("{count} connections were asked for at once, but max_size of {:?} is {max}", self.name);
             return Err(Error::plain(ErrorKind::Config, text));
         }
+        self.refuse_nested()?;
         let began = self.clock.now();
         let deadline = began.after(timeout);
         let _turn = loop {
@@ -312,61 +356,18 @@ impl<M: Manager> Core<M> {
             }
         };
         for _ in 0..count {
-            take(self.checkout(deadline.since(self.clock.now()), place)?);
+            let item = match self.checkout_idle(place) {
+                Some(item) => item,
+                // Not nested: only one caller gathers at a time.
+                None => self.checkout_slowly(deadline.since(self.clock.now()), place, Nested::Allow)?,
+            };
+            take(item);
         }
         Ok(())
     }
 
     fn rules_strict(&self) -> bool {
         self.barrier == u32::MAX
-    }
-
-    /// Checks a connection on a helper thread. Whoever waits gets it afterwards through the one door.
-    pub(crate) fn send_to_check(self: &Arc<Self>, item: Box<Item<M>>) {
-        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
-            slot.set_mark(Mark::BUSY);
-        }
-        let checking = self.rack.check_begins();
-        let core = Arc::clone(self);
-        let job = Box::new(move || {
-            if let Some(item) = core.check(item) {
-                core.admit(item);
-            }
-            drop(checking);
-            core.open_wanted();
-        });
-        if let Err((_, job)) = crate::helpers::run(job) {
-            // No thread to be had: a check that may outlast the deadline is better than none.
-            job();
-        }
-    }
-
-    /// Checks a connection here and now. One that fails is closed.
-    fn check(self: &Arc<Self>, mut item: Box<Item<M>>) -> Option<Box<Item<M>>> {
-        let (error, fault): (Cause, Fault) =
-            match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
-                Ok(Ok(())) => {
-                    item.checked = self.clock.now();
-                    item.vouched = true;
-                    return Some(item);
-                }
-                Ok(Err(error)) => {
-                    let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
-                    (Arc::new(error), fault)
-                }
-                Err(panicked) => (Arc::new(panicked), Fault::Transient),
-            };
-        self.counters.check_failures.add();
-        log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
-        self.emit(|handler, pool| {
-            handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
-        });
-        *self.last_check_failure.write() = Some((self.clock.now(), error));
-        retire(item, CloseReason::Invalid);
-        if fault == Fault::DiscardAll {
-            self.refresh();
-        }
-        None
     }
 }
 

@@ -3,9 +3,11 @@
 //! What is to be done is decided in the book and by the verdict; here it is done, outside every lock: connecting,
 //! checking, cleaning, closing, telling.
 
+mod check;
 mod checkin;
 mod checkout;
 mod close;
+mod nested;
 mod open;
 mod report;
 
@@ -18,14 +20,17 @@ use crate::config::Settings;
 use crate::error::Cause;
 use crate::event::EventHandler;
 use crate::helpers;
+use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pool::entry::{Entry, Rules};
 use crate::pool::lifespan::Deaths;
 use crate::pool::rack::Rack;
+use crate::pool::shelf::Mark;
 use crate::sync::{AtomicU32, Mutex};
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
@@ -65,6 +70,8 @@ pub(crate) struct Core<M: Manager> {
     /// Which alerts bar newcomers from the shelf.
     pub(crate) barrier: u32,
     pub(crate) rules: Rules,
+    /// A checkout has more to look at than the shelf: the r2d2 module's, and where nested ones are refused.
+    pub(crate) careful: bool,
     /// Exact use times are measured.
     pub(crate) timed: bool,
     /// Somebody looks on when connections come back: a hook or an event handler.
@@ -83,9 +90,15 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) deaths: Mutex<Deaths>,
     /// A generation has ended since the last sweep.
     pub(crate) refreshed: AtomicBool,
+    /// What was idle when something failed is being checked.
+    pub(crate) suspecting: AtomicBool,
     /// This and the next are read by everybody who gives up: readers must not hold each other up.
     pub(crate) labels: RwLock<HashMap<u64, Arc<str>>>,
     pub(crate) last_check_failure: RwLock<Option<(Moment, Cause)>>,
+    /// Leases that are overdue and have been told of, by place.
+    pub(crate) overdue: Mutex<HashMap<u32, (Mark, Lease)>>,
+    /// Source lines of nested checkouts that have been told of.
+    pub(crate) nested_at: Mutex<HashSet<&'static Location<'static>>>,
     /// Only one caller at a time gathers several connections.
     pub(crate) gathering: Mutex<()>,
     pub(crate) alarm: Alarm,

@@ -3,7 +3,7 @@
 use super::{Core, Item, retire};
 use crate::clock::Moment;
 use crate::config::scatter;
-use crate::error::{Cause, Error};
+use crate::error::Cause;
 use crate::event::{self, CloseReason, State};
 use crate::helpers;
 use crate::manager::{Fault, Manager};
@@ -50,6 +50,9 @@ impl<M: Manager> Core<M> {
         if !successor && !self.rack.still_wanted() {
             return;
         }
+        if self.handler.is_some() && self.rack.numbers().outage.is_some() {
+            self.emit_state(State::HalfOpen);
+        }
         // Read before the attempt: a refresh while it is under way makes the new connection an old one.
         let generation = self.generation.load(Ordering::Acquire);
         let begun = self.clock.now();
@@ -58,7 +61,9 @@ impl<M: Manager> Core<M> {
                 let mut item = self.enter_new(connection, permit, generation, begun);
                 let (outage, pending) = self.rack.opened(&mut item.permit, successor);
                 if let Some(outage) = outage {
-                    log::info!("pool {:?}: connected again after {} failed attempts", self.name, outage.failures);
+                    let away = self.clock.now().since(outage.since);
+                    let (name, failures) = (&self.name, outage.failures);
+                    log::info!("pool {name:?}: connected again after {failures} failed attempts in {away:.1?}");
                     self.emit_state(State::Up);
                 }
                 if generation == self.generation.load(Ordering::Acquire) {
@@ -146,16 +151,20 @@ impl<M: Manager> Core<M> {
             self.rack.connect_failed(cause, permanent, now, |failures| self.settings.retry.delay(failures, random));
         if failed.news {
             log::warn!("pool {:?}: cannot connect: {cause}", self.name);
-            self.emit_state(State::Down);
         }
+        self.emit_state(State::Down);
         self.emit(|handler, pool| {
             let event = event::ConnectFailed { error: &**cause, attempts: failed.failures, took: now.since(begun) };
             handler.connect_failed(pool, &event);
         });
         match fault {
+            Fault::Transient if failed.news => self.suspect_idle(begun),
             Fault::Transient => {}
-            Fault::Permanent => self.rack.fail_waiters(&Error::permanent(&self.name, Arc::clone(cause))),
+            Fault::Permanent => {}
             Fault::DiscardAll => self.refresh(),
+        }
+        if let Some(outage) = self.rack.hopeless(now) {
+            self.rack.fail_waiters(&self.away(&outage));
         }
         self.alarm.at(failed.retry_at);
     }

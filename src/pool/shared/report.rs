@@ -5,10 +5,10 @@ use crate::ErrorKind;
 use crate::clock::{Moment, tick_span};
 use crate::error::{Cause, Error, Panicked};
 use crate::event::{self, EventHandler, State};
-use crate::lease::{Lease, with_thread_names};
+use crate::lease::{Lease, thread_number, with_thread_names};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
-use crate::stats::Stats;
+use crate::stats::{Breaker, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -55,6 +55,11 @@ impl<M: Manager> Core<M> {
         stats.connecting = numbers.opening;
         stats.checking = numbers.checking;
         stats.waiting = numbers.waiting;
+        stats.breaker = match &numbers.outage {
+            None => Breaker::Closed,
+            Some(_) if numbers.opening > 0 => Breaker::HalfOpen,
+            Some(_) => Breaker::Open,
+        };
         for (_, slot) in self.rack.shelf.each() {
             let mark = slot.mark();
             stats.idle += u32::from(mark.is_idle());
@@ -109,6 +114,8 @@ impl<M: Manager> Core<M> {
         };
         let (kind, cause) = if numbers.phase == Phase::Paused {
             (ErrorKind::Paused, None)
+        } else if numbers.deadlock {
+            (ErrorKind::Deadlock, None)
         } else if stats.in_use >= stats.max_size {
             (ErrorKind::Exhausted, None)
         } else if let Some(outage) = &numbers.outage {
@@ -121,7 +128,7 @@ impl<M: Manager> Core<M> {
             (ErrorKind::Exhausted, None)
         };
         self.counters.timeouts.add();
-        let error = Error::timeout(kind, &self.name, waited, stats, holders, cause);
+        let error = Error::timeout(kind, &self.name, (waited, self.lent_count(thread_number())), stats, holders, cause);
         log::debug!("{error}");
         self.emit(|handler, pool| handler.timed_out(pool, &error));
         error

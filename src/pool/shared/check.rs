@@ -1,0 +1,121 @@
+//! Checking connections, on helper threads, and what follows from a check that fails.
+
+use super::{Core, Item, retire};
+use crate::clock::Moment;
+use crate::config::Validation;
+use crate::error::Cause;
+use crate::event::{self, CloseReason};
+use crate::helpers;
+use crate::manager::{Fault, Manager};
+use crate::pool::rack::Pending;
+use crate::pool::shelf::Mark;
+use crate::sync::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// As many threads check at once when all that is idle is suspect: one that hangs holds up itself alone, as long as
+/// others go on.
+const CHECKERS: usize = 4;
+
+/// A connection that waits for its check. It counts as one that is about to come free.
+type Suspect<M> = (Box<Item<M>>, Pending<Item<M>>);
+
+impl<M: Manager> Core<M> {
+    /// Checks a connection on a helper thread. Whoever waits gets it afterwards through the one door.
+    pub(crate) fn send_to_check(self: &Arc<Self>, item: Box<Item<M>>) {
+        let suspect = self.to_be_checked(item);
+        let core = Arc::clone(self);
+        let job = Box::new(move || {
+            core.check_and_admit(suspect);
+            core.open_wanted();
+        });
+        if let Err((_, job)) = helpers::run(job) {
+            // No thread to be had: a check that may outlast the deadline is better than none.
+            job();
+        }
+    }
+
+    fn to_be_checked(&self, item: Box<Item<M>>) -> Suspect<M> {
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            slot.set_mark(Mark::BUSY);
+        }
+        let pending = self.rack.check_begins();
+        (item, pending)
+    }
+
+    fn check_and_admit(self: &Arc<Self>, (item, pending): Suspect<M>) {
+        if let Some(item) = self.check(item) {
+            self.admit(item);
+        }
+        drop(pending);
+    }
+
+    /// Checks a connection here and now. One that fails is closed, and others become suspect.
+    pub(crate) fn check(self: &Arc<Self>, mut item: Box<Item<M>>) -> Option<Box<Item<M>>> {
+        let begun = self.clock.now();
+        let (error, fault): (Cause, Fault) =
+            match self.guarded("is_valid", || self.manager.is_valid(&mut item.connection)) {
+                Ok(Ok(())) => {
+                    item.checked = self.clock.now();
+                    item.vouched = true;
+                    return Some(item);
+                }
+                Ok(Err(error)) => {
+                    let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
+                    (Arc::new(error), fault)
+                }
+                Err(panicked) => (Arc::new(panicked), Fault::Transient),
+            };
+        self.counters.check_failures.add();
+        log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
+        self.emit(|handler, pool| {
+            handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
+        });
+        *self.last_check_failure.write() = Some((self.clock.now(), error));
+        retire(item, CloseReason::Invalid);
+        if fault == Fault::DiscardAll {
+            self.refresh();
+        } else {
+            self.suspect_idle(begun);
+        }
+        None
+    }
+
+    /// Something that was begun at `since` has failed, so the server may have been away: what lies idle and has not worked
+    /// after that is checked before anybody gets it, or the next callers would find the dead ones one by one.
+    pub(crate) fn suspect_idle(self: &Arc<Self>, since: Moment) {
+        if self.rules.validation == Validation::Never || self.suspecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (suspects, sound): (Vec<_>, Vec<_>) =
+            self.rack.drain(u32::MAX).into_iter().partition(|item| item.proven() <= since);
+        sound.into_iter().for_each(|item| self.admit(item));
+        let suspects: Vec<_> = suspects.into_iter().map(|item| self.to_be_checked(item)).collect();
+        let queue = Arc::new(Mutex::new(suspects));
+        let threads = CHECKERS.min(queue.lock().len());
+        let mut begun = 0;
+        for _ in 0..threads {
+            let (core, queue) = (Arc::clone(self), Arc::clone(&queue));
+            begun += usize::from(helpers::run(Box::new(move || core.check_suspects(&queue))).is_ok());
+        }
+        if begun == 0 {
+            // No thread to be had, or nothing to be checked: each is checked when its turn comes.
+            for (item, pending) in std::mem::take(&mut *queue.lock()) {
+                self.admit(item);
+                drop(pending);
+            }
+            self.suspecting.store(false, Ordering::Release);
+        }
+    }
+
+    fn check_suspects(self: &Arc<Self>, queue: &Mutex<Vec<Suspect<M>>>) {
+        loop {
+            let suspect = queue.lock().pop();
+            let Some(suspect) = suspect else { break };
+            self.check_and_admit(suspect);
+        }
+        // What fails from now on was proven after the first failure, or is being checked by another of these threads.
+        self.suspecting.store(false, Ordering::Release);
+        self.open_wanted();
+    }
+}

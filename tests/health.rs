@@ -1,0 +1,162 @@
+//! Checks: of what has been idle, of what is suspect, and in the background; time is moved by hand.
+
+mod support;
+
+use millpond::testing::HandClock;
+use millpond::{CloseReason, Manager, Pool, Validation};
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
+use support::{LONG, Lab, assert_healthy, eventually};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn settle<M: Manager>(pool: &Pool<M>) {
+    eventually("everything under way has ended", || {
+        let stats = pool.stats();
+        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
+    });
+}
+
+#[test]
+fn after_one_failed_check_nobody_meets_another_dead_connection() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(50).clock(clock.clone()).build().expect("it connects");
+    drop(pool.get_many(50).expect("opened"));
+    clock.advance(Duration::from_secs(1));
+    // The server was restarted: what is open is dead, and what is opened from now on is not.
+    lab.dead_below.store(51, SeqCst);
+    let conn = pool.get_timeout(LONG).expect("a new one");
+    assert!(conn.number > 50);
+    settle(&pool);
+    assert_eq!(lab.checks.load(SeqCst), 50, "each of the old ones was checked once");
+    assert_eq!(pool.stats().closed.by(CloseReason::Invalid), 50);
+    drop(conn);
+    for _ in 0..50 {
+        assert!(pool.get_timeout(LONG).expect("lent").number > 50);
+    }
+    assert_eq!((lab.checks.load(SeqCst), pool.stats().timeouts), (50, 0));
+    assert_healthy(&pool);
+}
+
+#[test]
+fn what_is_suspected_and_passes_its_check_stays() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(10).clock(clock.clone()).build().expect("it connects");
+    drop(pool.get_many(10).expect("opened"));
+    clock.advance(Duration::from_secs(1));
+    lab.dead_below.store(4, SeqCst);
+    // A thread that has borrowed nothing yet begins with the first, which is dead.
+    let lent = thread::scope(|scope| scope.spawn(|| pool.get_timeout(LONG).map(drop)).join().expect("no panic"));
+    lent.expect("seven are left");
+    settle(&pool);
+    let stats = pool.stats();
+    assert_eq!((stats.closed.by(CloseReason::Invalid), stats.check_failures), (3, 3));
+    assert_eq!(stats.opened - stats.closed, u64::from(stats.size));
+    assert!(stats.size >= 7, "{stats:?}");
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_failed_attempt_to_connect_makes_what_lies_idle_suspect_too() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(4).clock(clock.clone()).build().expect("it connects");
+    let mut all = pool.get_many(3).expect("opened");
+    let held = all.pop();
+    drop(all);
+    clock.advance(Duration::from_millis(100));
+    (lab.refuse.store(true, SeqCst), lab.dead_below.store(u32::MAX, SeqCst));
+    // Two are idle and fresh: they are lent without a check. The fourth must be opened, and that fails.
+    let lent = (pool.try_get(), pool.try_get());
+    assert!(lent.0.is_some() && lent.1.is_some());
+    drop(lent);
+    let caller = thread::scope(|scope| {
+        let all = scope.spawn(|| pool.get_many(4));
+        eventually("an attempt has failed", || pool.stats().connect_failures > 0);
+        clock.advance(LONG);
+        all.join().expect("no panic")
+    });
+    assert!(caller.is_err());
+    (lab.refuse.store(false, SeqCst), lab.dead_below.store(0, SeqCst));
+    drop(held);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn idle_connections_are_checked_in_the_background_a_quarter_at_a_time() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(8).min_idle(8).clock(clock.clone()).build().expect("it connects");
+    pool.maintain();
+    assert_eq!(lab.checks.load(SeqCst), 0);
+    clock.advance(2 * MINUTE);
+    let gate = Lab::gate(&lab.check_gate);
+    for _ in 0..3 {
+        pool.maintain();
+    }
+    eventually("two are being checked", || gate.waiting.load(SeqCst) == 2);
+    assert_eq!(pool.stats().idle, 6, "the others are there for callers");
+    gate.open();
+    for _ in 0..8 {
+        settle(&pool);
+        pool.maintain();
+    }
+    settle(&pool);
+    assert_eq!((lab.checks.load(SeqCst), pool.stats().idle), (8, 8), "each was checked once");
+    assert!(pool.try_get().is_some(), "what has just been checked is lent without another check");
+    assert_healthy(&pool);
+}
+
+#[test]
+fn what_died_in_silence_is_found_before_a_caller_finds_it() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager())
+        .max_size(4)
+        .min_idle(4)
+        .keepalive(Some(MINUTE))
+        .clock(clock.clone())
+        .build()
+        .expect("it connects");
+    clock.advance(MINUTE);
+    lab.dead_below.store(5, SeqCst);
+    eventually("all are replaced", || {
+        pool.maintain();
+        settle(&pool);
+        let stats = pool.stats();
+        stats.closed.by(CloseReason::Invalid) == 4 && stats.idle == 4
+    });
+    assert!(pool.try_get().expect("idle").number > 4);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn checks_in_the_background_do_not_keep_alive_what_nobody_uses() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(4).clock(clock.clone()).build().expect("it connects");
+    drop(pool.get_many(4).expect("opened"));
+    for _ in 0..22 {
+        clock.advance(MINUTE / 2);
+        for _ in 0..4 {
+            pool.maintain();
+            settle(&pool);
+        }
+    }
+    assert!(lab.checks.load(SeqCst) >= 4);
+    assert_eq!(pool.stats().closed.by(CloseReason::IdleTimeout), 4);
+}
+
+#[test]
+fn connections_that_cannot_go_away_are_never_checked() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager())
+        .max_size(4)
+        .min_idle(4)
+        .validation(Validation::Never)
+        .clock(clock.clone())
+        .build()
+        .expect("it connects");
+    clock.advance(5 * MINUTE);
+    pool.maintain();
+    assert!(pool.try_get().is_some());
+    settle(&pool);
+    assert_eq!(lab.checks.load(SeqCst), 0);
+}

@@ -65,7 +65,8 @@ fn a_failed_attempt_to_connect_makes_what_lies_idle_suspect_too() {
     let held = all.pop();
     drop(all);
     clock.advance(Duration::from_millis(100));
-    (lab.refuse.store(true, SeqCst), lab.dead_below.store(u32::MAX, SeqCst));
+    lab.refuse.store(true, SeqCst);
+    lab.dead_below.store(u32::MAX, SeqCst);
     // Two are idle and fresh: they are lent without a check. The fourth must be opened, and that fails.
     let lent = (pool.try_get(), pool.try_get());
     assert!(lent.0.is_some() && lent.1.is_some());
@@ -77,7 +78,8 @@ fn a_failed_attempt_to_connect_makes_what_lies_idle_suspect_too() {
         all.join().expect("no panic")
     });
     assert!(caller.is_err());
-    (lab.refuse.store(false, SeqCst), lab.dead_below.store(0, SeqCst));
+    lab.refuse.store(false, SeqCst);
+    lab.dead_below.store(0, SeqCst);
     drop(held);
     assert_healthy(&pool);
 }

@@ -179,7 +179,8 @@ fn after_an_outage_the_gates_open_one_by_one() {
         let callers: Vec<_> = (0..16).map(|_| scope.spawn(|| pool.get_timeout(LONG))).collect();
         eventually("they wait", || pool.stats().waiting == 16 && pool.stats().connect_failures > 0);
         eventually("all attempts have ended", || pool.stats().connecting == 0);
-        (lab.refuse.store(false, SeqCst), lab.at_once.lock().expect("no panic").clear());
+        lab.refuse.store(false, SeqCst);
+        lab.at_once.lock().expect("no panic").clear();
         let gate = Lab::gate(&lab.connect_gate);
         clock.advance(TENTH);
         pool.maintain();

@@ -100,7 +100,8 @@ impl<M: Manager> Core<M> {
         }
         if begun == 0 {
             // No thread to be had, or nothing to be checked: each is checked when its turn comes.
-            for (item, pending) in std::mem::take(&mut *queue.lock()) {
+            let suspects = std::mem::take(&mut *queue.lock());
+            for (item, pending) in suspects {
                 self.admit(item);
                 drop(pending);
             }

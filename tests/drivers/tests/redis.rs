@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::{Builder, ErrorKind, FnManager, Pool, PooledConnection, R2d2, Validation};
+use millpond::{Builder, CloseReason, ErrorKind, FnManager, Pool, PooledConnection, R2d2, Validation};
 use millpond_drivers::{Census, Mode, PATIENCE, Proxy, Redis, SHORT, agree, assert_whole, fill, while_it_hangs};
 use redis::{Client, Commands, Connection, ConnectionLike, RedisError, RedisResult};
 
@@ -150,6 +150,36 @@ fn connections_that_the_server_killed_are_found_by_the_check() {
     assert_eq!(killed, Ok(4));
     assert_whole(&pool, answers);
     assert_eq!(pool.stats().closed.total(), closed + 4);
+}
+
+#[test]
+fn of_fifty_connections_that_were_cut_a_caller_meets_one() {
+    let Some(redis) = Redis::start() else { return };
+    let idle_for = Duration::from_millis(20);
+    let pool = builder(&redis.url())
+        .max_size(50)
+        .validation(Validation::IfIdleFor(idle_for))
+        .build()
+        .expect("the server is up");
+    fill(&pool);
+    let mut observer = observer(&redis);
+    let killed: RedisResult<u32> =
+        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).query(&mut observer);
+    assert_eq!(killed, Ok(50));
+    // Longer than connections may be idle without a check.
+    thread::sleep(2 * idle_for);
+    pool.with(answers).expect("the first caller gets a new one");
+    let asked = Instant::now();
+    while pool.stats().check_failures < 50 {
+        assert!(asked.elapsed() < PATIENCE, "the others are not suspected: {:?}", pool.stats());
+        thread::sleep(Duration::from_millis(1));
+    }
+    for _ in 0..100 {
+        pool.with(answers).expect("the others get new ones");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.check_failures, stats.timeouts, stats.closed.by(CloseReason::Invalid)), (50, 0, 50));
+    assert_whole(&pool, answers);
 }
 
 #[test]

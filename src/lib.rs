@@ -41,7 +41,8 @@
 //! - **Take.** If a connection is idle, and was used or checked within the last 500 ms, the caller has it: no lock, no
 //!   check, no other thread. The thread, the source line and the time are written down.
 //! - **Check.** One that was idle for longer is first asked whether it still works ([`Manager::is_valid`]), on a helper
-//!   thread while the caller waits. A connection that fails is closed, and the pool goes on to the next.
+//!   thread while the caller waits. A connection that fails is closed, and the pool goes on to the next; so it does after
+//!   100 ms of a check that does not end.
 //! - **Open.** If none is idle and there is room below the maximum, a helper thread connects, at most four at a time.
 //!   The caller gets whatever comes first, a new connection or a returned one. One that comes too late for it is kept.
 //! - **Suspect.** When a check or an attempt to connect fails, everything that lies idle is checked in the background

@@ -162,3 +162,30 @@ fn connections_that_cannot_go_away_are_never_checked() {
     settle(&pool);
     assert_eq!(lab.checks.load(SeqCst), 0);
 }
+
+#[test]
+fn a_check_that_hangs_is_not_waited_for_when_another_connection_can_be_had() {
+    // Another one is idle, or there is room for another one.
+    for idle in [2, 1] {
+        let (lab, clock) = (Lab::new(), HandClock::new());
+        let pool = Pool::builder(lab.manager()).max_size(2).clock(clock.clone()).build().expect("it connects");
+        drop(pool.get_many(idle).expect("opened"));
+        clock.advance(Duration::from_secs(1));
+        let hangs = Lab::gate(&lab.check_gate);
+        thread::scope(|scope| {
+            let caller = scope.spawn(|| pool.get_timeout(LONG).map(|conn| conn.number));
+            eventually("a check hangs", || hangs.waiting.load(SeqCst) == 1 && pool.stats().waiting == 1);
+            *lab.check_gate.lock().expect("no panic") = None;
+            clock.advance(Duration::from_millis(99));
+            pool.maintain();
+            assert_eq!((pool.stats().waiting, lab.attempts.load(SeqCst)), (1, idle as u32), "it may still end");
+            clock.advance(Duration::from_millis(1));
+            pool.maintain();
+            caller.join().expect("no panic").expect("served while the check hangs");
+            assert_eq!(hangs.waiting.load(SeqCst), 1);
+            hangs.open();
+        });
+        settle(&pool);
+        assert_healthy(&pool);
+    }
+}

@@ -40,6 +40,7 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     thin_out(core, now, &numbers);
     keep_alive(core, now);
     leaks::watch(core, now);
+    core.rack.hedge(now);
     core.open_wanted();
     plan_next(core, now, &numbers);
 }

@@ -8,6 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
+/// Nobody counts on a check that takes longer than this; one that ends takes a round trip.
+pub(crate) const SLOW_CHECK: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
@@ -59,8 +62,9 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) opening: u32,
     /// Those of these that are open and on their way to the shelf.
     pub(super) arriving: u32,
-    /// Connections whose check is under way.
-    pub(super) checking: u32,
+    /// Checks that are under way, by a number of their own, and since when.
+    pub(super) checks: HashMap<u64, Moment>,
+    pub(super) next_check: u64,
     /// Places that were used before, lowest first.
     pub(super) free: BinaryHeap<Reverse<u32>>,
     /// The lowest place never used.
@@ -114,7 +118,8 @@ impl<E: Send + 'static> Book<E> {
             taken: 0,
             opening: 0,
             arriving: 0,
-            checking: 0,
+            checks: HashMap::new(),
+            next_check: 0,
             free: BinaryHeap::new(),
             fresh: 0,
             owed: 0,
@@ -134,6 +139,11 @@ impl<E: Send + 'static> Book<E> {
     pub(super) fn room(&self) -> u32 {
         let places = self.limits.max_size.saturating_sub(self.taken);
         places.min(self.limits.max_connecting.min(self.gate).saturating_sub(self.opening))
+    }
+
+    /// Checks that may soon give a connection. One that takes longer than [`SLOW_CHECK`] may hang.
+    pub(super) fn promising(&self, now: Moment) -> u32 {
+        self.checks.values().filter(|begun| now.since(**begun) < SLOW_CHECK).count() as u32
     }
 
     /// How many connections to begin, of `wanted`: while connecting fails one attempt at a time, each when its time has
@@ -179,7 +189,7 @@ impl<E: Send + 'static> Book<E> {
             taken: self.taken,
             ready: self.taken.saturating_sub(self.opening),
             opening: self.opening - self.arriving,
-            checking: self.checking,
+            checking: self.checks.len() as u32,
             closing: self.closing.len() as u32,
             overdue: self.overdue,
             waiting: self.queue.len(),

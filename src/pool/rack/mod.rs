@@ -22,7 +22,7 @@ mod book;
 mod door;
 mod places;
 
-pub(crate) use book::{Limits, Numbers, Outage, Phase, Refusal};
+pub(crate) use book::{Limits, Numbers, Outage, Phase, Refusal, SLOW_CHECK};
 pub(crate) use places::{Pending, Permit};
 
 use crate::error::Error;

@@ -48,7 +48,7 @@ impl<E: Send + 'static> Rack<E> {
         if book.phase != Phase::Open || book.room() == 0 {
             return Vec::new();
         }
-        let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.checking);
+        let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.promising(now));
         wanted = wanted.max(book.warm.saturating_sub(book.taken));
         (0..book.allowed(wanted, now)).map(|_| self.reserve(book)).collect()
     }
@@ -77,12 +77,12 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// Whether anybody still wants a connection that is about to be opened: a returned one may have served.
-    pub(crate) fn still_wanted(&self) -> bool {
+    pub(crate) fn still_wanted(&self, now: Moment) -> bool {
         let book = self.book.lock();
         book.phase != Phase::Closed
             && (book.outage.is_some()
                 || book.taken <= book.warm
-                || book.demand(self.shelf.idle()) >= book.opening + book.checking)
+                || book.demand(self.shelf.idle()) >= book.opening + book.promising(now))
     }
 
     /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
@@ -160,15 +160,27 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// A check begins: its connection counts as one that is about to come free.
-    pub(crate) fn check_begins(self: &Arc<Self>) -> Pending<E> {
-        self.book.lock().checking += 1;
-        Pending { rack: Arc::clone(self), what: What::Checking }
+    pub(crate) fn check_begins(self: &Arc<Self>, now: Moment) -> Pending<E> {
+        let mut book = self.book.lock();
+        book.next_check += 1;
+        let number = book.next_check;
+        book.checks.insert(number, now);
+        Pending { rack: Arc::clone(self), what: What::Checking(number) }
     }
 
     /// Fewer checks are under way than callers wait: one more idle connection may be checked for them.
-    pub(crate) fn may_check(&self) -> bool {
+    pub(crate) fn may_check(&self, now: Moment) -> bool {
         let book = self.book.lock();
-        book.checking < book.queue.len().max(1)
+        book.promising(now) < book.queue.len().max(1)
+    }
+
+    /// Has somebody look for another connection if those wait who counted on a check that may hang.
+    pub(crate) fn hedge(&self, now: Moment) {
+        let mut book = self.book.lock();
+        if book.promising(now) < book.checks.len() as u32 && book.queue.awake() == 0 && book.phase == Phase::Open {
+            let rung = book.queue.rouse(1);
+            self.leave(book, rung);
+        }
     }
 
     /// A connection was retired that is to be replaced, unless its successor is open already.
@@ -269,7 +281,7 @@ pub(crate) struct Pending<E: Send + 'static> {
 #[derive(Debug)]
 enum What {
     Opening,
-    Checking,
+    Checking(u64),
 }
 
 impl<E: Send + 'static> Drop for Pending<E> {
@@ -280,7 +292,7 @@ impl<E: Send + 'static> Drop for Pending<E> {
                 book.opening -= 1;
                 book.arriving -= 1;
             }
-            What::Checking => book.checking -= 1,
+            What::Checking(number) => drop(book.checks.remove(&number)),
         }
         // Those who counted on it, and did not get it, may have to open one after all.
         let rung = self.rack.pass_on(&mut book);

@@ -7,7 +7,7 @@ use crate::error::Cause;
 use crate::event::{self, CloseReason};
 use crate::helpers;
 use crate::manager::{Fault, Manager};
-use crate::pool::rack::Pending;
+use crate::pool::rack::{Pending, SLOW_CHECK};
 use crate::pool::shelf::Mark;
 use crate::sync::Mutex;
 use std::sync::Arc;
@@ -17,16 +17,14 @@ use std::sync::atomic::Ordering;
 /// others go on.
 const CHECKERS: usize = 4;
 
-/// A connection that waits for its check. It counts as one that is about to come free.
-type Suspect<M> = (Box<Item<M>>, Pending<Item<M>>);
-
 impl<M: Manager> Core<M> {
     /// Checks a connection on a helper thread. Whoever waits gets it afterwards through the one door.
     pub(crate) fn send_to_check(self: &Arc<Self>, item: Box<Item<M>>) {
-        let suspect = self.to_be_checked(item);
+        self.set_aside(&item);
+        let pending = self.expect_result();
         let core = Arc::clone(self);
         let job = Box::new(move || {
-            core.check_and_admit(suspect);
+            core.check_and_admit(item, pending);
             core.open_wanted();
         });
         if let Err((_, job)) = helpers::run(job) {
@@ -35,15 +33,20 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    fn to_be_checked(&self, item: Box<Item<M>>) -> Suspect<M> {
+    fn set_aside(&self, item: &Item<M>) {
         if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
             slot.set_mark(Mark::BUSY);
         }
-        let pending = self.rack.check_begins();
-        (item, pending)
     }
 
-    fn check_and_admit(self: &Arc<Self>, (item, pending): Suspect<M>) {
+    /// From now on waiters count on a check, but not for long.
+    fn expect_result(self: &Arc<Self>) -> Pending<Item<M>> {
+        let now = self.clock.now();
+        self.alarm.at(now.after(SLOW_CHECK));
+        self.rack.check_begins(now)
+    }
+
+    fn check_and_admit(self: &Arc<Self>, item: Box<Item<M>>, pending: Pending<Item<M>>) {
         if let Some(item) = self.check(item) {
             self.admit(item);
         }
@@ -90,7 +93,6 @@ impl<M: Manager> Core<M> {
         let (suspects, sound): (Vec<_>, Vec<_>) =
             self.rack.drain(u32::MAX).into_iter().partition(|item| item.proven() <= since);
         sound.into_iter().for_each(|item| self.admit(item));
-        let suspects: Vec<_> = suspects.into_iter().map(|item| self.to_be_checked(item)).collect();
         let queue = Arc::new(Mutex::new(suspects));
         let threads = CHECKERS.min(queue.lock().len());
         let mut begun = 0;
@@ -101,19 +103,16 @@ impl<M: Manager> Core<M> {
         if begun == 0 {
             // No thread to be had, or nothing to be checked: each is checked when its turn comes.
             let suspects = std::mem::take(&mut *queue.lock());
-            for (item, pending) in suspects {
-                self.admit(item);
-                drop(pending);
-            }
+            suspects.into_iter().for_each(|item| self.admit(item));
             self.suspecting.store(false, Ordering::Release);
         }
     }
 
-    fn check_suspects(self: &Arc<Self>, queue: &Mutex<Vec<Suspect<M>>>) {
+    fn check_suspects(self: &Arc<Self>, queue: &Mutex<Vec<Box<Item<M>>>>) {
         loop {
             let suspect = queue.lock().pop();
             let Some(suspect) = suspect else { break };
-            self.check_and_admit(suspect);
+            self.check_and_admit(suspect, self.expect_result());
         }
         // What fails from now on was proven after the first failure, or is being checked by another of these threads.
         self.suspecting.store(false, Ordering::Release);

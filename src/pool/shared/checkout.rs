@@ -173,7 +173,7 @@ impl<M: Manager> Core<M> {
             let now = self.clock.coarse();
             let taken = match self.take(now, self.fresh) {
                 Some(taken) => taken,
-                None if self.rack.shelf.any_idle() && self.rack.may_check() => self.take(now, u32::MAX)?,
+                None if self.rack.shelf.any_idle() && self.rack.may_check(now) => self.take(now, u32::MAX)?,
                 None => return None,
             };
             if let Some(item) = self.judge(taken.entry, now, Occasion::Checkout, false) {

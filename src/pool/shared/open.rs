@@ -47,7 +47,7 @@ impl<M: Manager> Core<M> {
     }
 
     fn open(self: &Arc<Self>, permit: Permit<Item<M>>, successor: bool) {
-        if !successor && !self.rack.still_wanted() {
+        if !successor && !self.rack.still_wanted(self.clock.now()) {
             return;
         }
         if self.handler.is_some() && self.rack.numbers().outage.is_some() {

@@ -1,10 +1,10 @@
-//! Models of the book and the shelf for loom: every interleaving of two threads, and of three or four with a bounded
-//! number of preemptions.
+//! Models of the book and the shelf for loom: every interleaving of two threads, and of three or four with at most three
+//! or two preemptions.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p millpond --release --lib model -- --nocapture`
 //!
-//! The bound is 2, and `scripts/loom-long` takes 3, as `LOOM_MAX_PREEMPTIONS` says. Each model prints how many
-//! executions it took.
+//! `LOOM_MAX_PREEMPTIONS` sets another bound; `scripts/loom-long` takes 3 for all. Each model prints how many executions
+//! it took.
 //!
 //! The code under test is the code that runs; what is modelled is what surrounds it: a connection is a [`Token`], a
 //! borrower is a closure, and a deadline is a clock that another thread moves. The loop of [`borrow`] is the loop
@@ -39,9 +39,10 @@ type Shelved = Arc<Rack<Token>>;
 #[derive(Clone, Copy)]
 enum Threads {
     Two,
-    More,
+    Three,
+    Four,
 }
-use Threads::{More, Two};
+use Threads::{Four, Three, Two};
 
 /// Runs a model and says how many executions it took.
 fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static) {
@@ -49,7 +50,8 @@ fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static)
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = match threads {
         Two => None,
-        More => Some(builder.preemption_bound.unwrap_or(2)),
+        Three => Some(builder.preemption_bound.unwrap_or(3)),
+        Four => Some(builder.preemption_bound.unwrap_or(2)),
     };
     let count = Arc::clone(&executions);
     builder.check(move || {
@@ -232,7 +234,7 @@ fn model_a_returner_and_a_waiter_do_not_miss_each_other() {
 #[test]
 fn model_two_waiters_are_both_served_by_one_connection() {
     for patience in QUEUES {
-        check("two waiters, one connection", More, move || {
+        check("two waiters, one connection", Three, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiters: Vec<_> = (0..2)
@@ -253,7 +255,7 @@ fn model_two_waiters_are_both_served_by_one_connection() {
 #[test]
 fn model_two_returns_serve_two_waiters() {
     for patience in QUEUES {
-        check("two waiters, two connections", More, move || {
+        check("two waiters, two connections", Four, move || {
             let rack = stocked(2, 2, patience);
             let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
             let waiter = || {
@@ -281,7 +283,7 @@ fn model_two_returns_serve_two_waiters() {
 #[test]
 fn model_a_waiter_that_gives_up_swallows_nothing() {
     for patience in QUEUES {
-        check("a return and a time-out", More, move || {
+        check("a return and a time-out", Three, move || {
             let hand = HandClock::new();
             let clock = Clock::Hand(hand.clone());
             let deadline = clock.now().after(Duration::from_secs(1));
@@ -330,7 +332,7 @@ fn model_a_deadline_ends_a_wait_that_nothing_else_ends() {
 #[test]
 fn model_one_gives_up_and_the_other_is_served() {
     for patience in QUEUES {
-        check("a return, a time-out and a waiter", More, move || {
+        check("a return, a time-out and a waiter", Three, move || {
             let hand = HandClock::new();
             let clock = Clock::Hand(hand.clone());
             let deadline = clock.now().after(Duration::from_secs(1));
@@ -378,7 +380,7 @@ fn model_a_place_that_comes_free_serves_a_waiter() {
 #[test]
 fn model_a_return_and_a_discard_serve_two_waiters() {
     for patience in QUEUES {
-        check("a return, a discard and two waiters", More, move || {
+        check("a return, a discard and two waiters", Three, move || {
             let rack = stocked(2, 2, patience);
             let (one, two) = (take(&rack).expect("it lies there"), take(&rack).expect("it lies there"));
             let waiter = || {
@@ -442,7 +444,7 @@ fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
 #[test]
 fn model_a_close_fails_every_waiter() {
     for patience in QUEUES {
-        check("a return, a waiter and a close", More, move || {
+        check("a return, a waiter and a close", Three, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             let waiter = {
@@ -496,7 +498,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
 #[test]
 fn model_a_pause_ends_for_everybody() {
     for patience in QUEUES {
-        check("a return and a waiter over a pause", More, move || {
+        check("a return and a waiter over a pause", Three, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
             rack.pause();

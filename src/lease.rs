@@ -132,8 +132,7 @@ fn enrol() -> u32 {
     number
 }
 
-/// What threads are called, by their numbers.
-pub(crate) fn with_thread_names<R>(f: impl FnOnce(&dyn Fn(u32) -> Arc<str>) -> R) -> R {
-    let names = NAMES.read();
-    f(&|number| names.of.get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)").into()))
+/// What a thread is called.
+pub(crate) fn thread_name(number: u32) -> Arc<str> {
+    NAMES.read().of.get(&number).cloned().unwrap_or_else(|| format!("thread {number} (ended)").into())
 }

@@ -8,7 +8,8 @@ use crate::event::CloseReason;
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::{Numbers, Phase};
-use crate::pool::shared::{CLOSE_GRACE, Core, retire, retire_all};
+use crate::pool::shared::{CLOSE_GRACE, Core, Item, retire, retire_all};
+use crate::pool::shelf::Slot;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,28 +86,9 @@ fn may_die<M: Manager>(core: &Arc<Core<M>>, now: Moment, expires: Moment) -> boo
 /// Retires what has been idle for too long, oldest first, down to the minimum.
 fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     let Some(timeout) = core.rules.idle_timeout else { return };
-    let mut idle: Vec<_> = core
-        .rack
-        .shelf
-        .each()
-        .filter(|(_, slot)| slot.mark().is_idle())
-        .map(|(index, slot)| (now.tick().wrapping_sub(slot.idle_since()), index))
-        .collect();
-    let spare = idle.len().saturating_sub(kept(core, numbers) as usize);
-    idle.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
-    let mut old = Vec::new();
-    for (age, index) in idle.into_iter().take(spare) {
-        // A tick early is early enough to look; the verdict is exact.
-        if age.saturating_add(1) < ticks(timeout) {
-            break;
-        }
-        let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
-        let generation = core.generation.load(Ordering::Relaxed);
-        match taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: true }) {
-            Verdict::Retire(CloseReason::IdleTimeout) => old.push(taken.entry),
-            _ => core.put_back(taken.entry, taken.mark),
-        }
-    }
+    let verdict = Verdict::Retire(CloseReason::IdleTimeout);
+    let spare = |idle: usize| idle.saturating_sub(kept(core, numbers) as usize);
+    let old = oldest(core, now, timeout, Slot::idle_since, spare, verdict);
     retire_all(old, CloseReason::IdleTimeout);
 }
 
@@ -114,23 +96,42 @@ fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
 /// callers need some meanwhile.
 fn keep_alive<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     let Some(every) = core.rules.keepalive.filter(|_| core.rules.validation != Validation::Never) else { return };
-    let shelf = &core.rack.shelf;
-    let idle = shelf.each().filter(|(_, slot)| slot.mark().is_idle());
-    let mut silent: Vec<_> = idle.map(|(index, slot)| (now.tick().wrapping_sub(slot.mark().since()), index)).collect();
-    let at_once = silent.len().div_ceil(4).saturating_sub(core.rack.numbers().checking as usize);
-    silent.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
-    for (age, index) in silent.into_iter().take(at_once) {
+    let quarter = |idle: usize| idle.div_ceil(4).saturating_sub(core.rack.numbers().checking as usize);
+    for item in oldest(core, now, every, |slot| slot.mark().since(), quarter, Verdict::Validate) {
+        core.send_to_check(item);
+    }
+}
+
+/// Takes idle connections off the shelf that have been so for `limit` or longer, longest first, and at most as many as
+/// `at_most` says of the number of idle ones: those on which the verdict is the one that is asked for.
+fn oldest<M: Manager>(
+    core: &Arc<Core<M>>,
+    now: Moment,
+    limit: Duration,
+    since: impl Fn(&Slot<Item<M>>) -> u32,
+    at_most: impl FnOnce(usize) -> usize,
+    verdict: Verdict,
+) -> Vec<Box<Item<M>>> {
+    let idle = core.rack.shelf.each().filter(|(_, slot)| slot.mark().is_idle());
+    let mut ages: Vec<_> = idle.map(|(index, slot)| (now.tick().wrapping_sub(since(slot)), index)).collect();
+    let at_most = at_most(ages.len());
+    ages.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
+    let mut found = Vec::new();
+    for (age, index) in ages.into_iter().take(at_most) {
         // A tick early is early enough to look; the verdict is exact.
-        if age.saturating_add(1) < ticks(every) {
+        if age.saturating_add(1) < ticks(limit) {
             break;
         }
-        let Some(taken) = shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+        let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
         let generation = core.generation.load(Ordering::Relaxed);
-        match taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: false }) {
-            Verdict::Validate => core.send_to_check(taken.entry),
-            _ => core.put_back(taken.entry, taken.mark),
+        let above_minimum = verdict != Verdict::Validate;
+        if taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum }) == verdict {
+            found.push(taken.entry);
+        } else {
+            core.put_back(taken.entry, taken.mark);
         }
     }
+    found
 }
 
 /// How many connections stay however long they have been idle.

@@ -121,13 +121,13 @@ struct Outcome {
 }
 
 /// Kills the server under load for so long.
-fn outage(kind: Kind, away: Duration, threads: usize) -> Outcome {
+fn outage(kind: Kind, away: Duration) -> Outcome {
     let redis = Redis::start().expect("it was there a moment ago");
     let (pool, attempts) = Pool::new(kind, &redis.url(), SIZE);
     let good: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
     let (stop, failed) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        for _ in 0..threads {
+    let (killed, before, during, answered) = thread::scope(|scope| {
+        for _ in 0..THREADS {
             scope.spawn(|| {
                 let mut own = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -147,11 +147,10 @@ fn outage(kind: Kind, away: Duration, threads: usize) -> Outcome {
         thread::sleep(away);
         let during = attempts.load(Ordering::Relaxed);
         // The harness polls for the first answer, so the port is watched from here as well.
-        let (back, watched) = (redis.port(), AtomicBool::new(false));
+        let port = redis.port();
         let answered = thread::scope(|inner| {
             let watch = inner.spawn(|| {
-                watched.store(true, Ordering::Relaxed);
-                while TcpStream::connect(("127.0.0.1", back)).is_err() {
+                while TcpStream::connect(("127.0.0.1", port)).is_err() {
                     thread::sleep(Duration::from_micros(500));
                 }
                 Instant::now()
@@ -162,31 +161,21 @@ fn outage(kind: Kind, away: Duration, threads: usize) -> Outcome {
         thread::sleep(if away > Duration::from_secs(5) { Duration::from_secs(9) } else { Duration::from_secs(3) });
         stop.store(true, Ordering::Relaxed);
         (killed, before, during, answered)
-    })
-    .pipe(|(killed, before, during, answered)| {
-        let mut good = good.into_inner().expect("no panic under this lock");
-        good.sort_unstable();
-        let usual = good.iter().filter(|at| **at < killed && **at + 5 * TENTH >= killed).count() as f64 / 5.0;
-        let first = good.iter().find(|at| **at >= answered).map_or(Duration::MAX, |at| *at - answered);
-        let rate = |from: Instant| good.iter().filter(|at| **at >= from && **at < from + TENTH).count() as f64;
-        let full = (0..800).map(|n| Duration::from_millis(10 * n)).find(|&after| rate(answered + after) >= 0.9 * usual);
-        Outcome {
-            first,
-            full: full.map(|at| at + TENTH),
-            attempts: during - before.0,
-            lines: LINES.load(Ordering::Relaxed) - before.1,
-            failed: failed.load(Ordering::Relaxed),
-        }
-    })
-}
-
-trait Pipe: Sized {
-    fn pipe<R>(self, f: impl FnOnce(Self) -> R) -> R {
-        f(self)
+    });
+    let mut good = good.into_inner().expect("no panic under this lock");
+    good.sort_unstable();
+    let usual = good.iter().filter(|at| **at < killed && **at + 5 * TENTH >= killed).count() as f64 / 5.0;
+    let first = good.iter().find(|at| **at >= answered).map_or(Duration::MAX, |at| *at - answered);
+    let rate = |from: Instant| good.iter().filter(|at| **at >= from && **at < from + TENTH).count() as f64;
+    let full = (0..800).map(|n| Duration::from_millis(10 * n)).find(|&after| rate(answered + after) >= 0.9 * usual);
+    Outcome {
+        first,
+        full: full.map(|at| at + TENTH),
+        attempts: during - before.0,
+        lines: LINES.load(Ordering::Relaxed) - before.1,
+        failed: failed.load(Ordering::Relaxed),
     }
 }
-
-impl<T> Pipe for T {}
 
 /// Cuts fifty idle connections; how long the next fifty checkouts took, the longest and all, and how many failed.
 fn cut(kind: Kind) -> (Duration, Duration, u32) {
@@ -229,18 +218,13 @@ fn main() -> ExitCode {
         let [own, its] = values;
         table.row([fault, figure, reach, own.as_str(), its.as_str()]);
     };
-    let mut scenes = vec![(2, THREADS)];
-    if long {
-        scenes.extend([(20, THREADS), (33, THREADS)]);
-    }
-    scenes.push((10, THREADS));
-    for (seconds, threads) in scenes {
-        let name = format!("killed for {seconds} s, {threads} threads");
+    let scenes: &[u64] = if long { &[2, 10, 20, 33] } else { &[2, 10] };
+    for &seconds in scenes {
+        let name = format!("killed for {seconds} s, {THREADS} threads");
         eprintln!("{name} …");
         let rounds = if seconds < 5 { 5 } else { 1 };
         let outcomes = KINDS.map(|kind| {
-            let mut outcomes: Vec<_> =
-                (0..rounds).map(|_| outage(kind, Duration::from_secs(seconds), threads)).collect();
+            let mut outcomes: Vec<_> = (0..rounds).map(|_| outage(kind, Duration::from_secs(seconds))).collect();
             outcomes.sort_by_key(|outcome| outcome.first);
             outcomes.swap_remove(outcomes.len() / 2)
         });

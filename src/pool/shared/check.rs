@@ -20,7 +20,9 @@ const CHECKERS: usize = 4;
 impl<M: Manager> Core<M> {
     /// Checks a connection on a helper thread. Whoever waits gets it afterwards through the one door.
     pub(crate) fn send_to_check(self: &Arc<Self>, item: Box<Item<M>>) {
-        self.set_aside(&item);
+        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
+            slot.set_mark(Mark::BUSY);
+        }
         let pending = self.expect_result();
         let core = Arc::clone(self);
         let job = Box::new(move || {
@@ -30,12 +32,6 @@ impl<M: Manager> Core<M> {
         if let Err((_, job)) = helpers::run(job) {
             // No thread to be had: a check that may outlast the deadline is better than none.
             job();
-        }
-    }
-
-    fn set_aside(&self, item: &Item<M>) {
-        if let Some(slot) = self.rack.shelf.slot(item.permit.slot()) {
-            slot.set_mark(Mark::BUSY);
         }
     }
 

@@ -140,10 +140,13 @@ impl<M: Manager> Core<M> {
         let item = match self.look(false) {
             Some(item) => Ok(item),
             None => {
-                if nested == Nested::Warn {
-                    self.warn_if_nested(place);
+                let held = self.lent_to(thread_number());
+                if nested == Nested::Warn
+                    && let Some(held) = &held
+                {
+                    self.warn_of_nested(held, place);
                 }
-                self.wait(began, began.after(timeout))
+                self.wait(began, began.after(timeout), held.is_some())
             }
         };
         let now = self.clock.now();
@@ -212,16 +215,15 @@ impl<M: Manager> Core<M> {
         self.settings.check_on_caller && now.since(item.used.max(item.checked)) < CHECKED_HERE
     }
 
-    fn wait(self: &Arc<Self>, began: Moment, deadline: Moment) -> Result<Box<Item<M>>, Error> {
-        let thread = thread_number();
-        let waiter = Waiter::new(thread);
+    fn wait(self: &Arc<Self>, began: Moment, deadline: Moment, nested: bool) -> Result<Box<Item<M>>, Error> {
+        let waiter = Waiter::new(thread_number());
         let ticket = match self.rack.enter(&waiter, began) {
             Ok(ticket) => ticket,
             Err(refusal) => return Err(self.refused(refusal)),
         };
         let mut turn = Turn { rack: &self.rack, waiter: &waiter, ticket, queued: true };
         self.counters.waits.add();
-        if self.lent_to(thread).is_some() {
+        if nested {
             self.rack.note_deadlock();
         }
         let result = self.wait_in_queue(&mut turn, began, deadline);

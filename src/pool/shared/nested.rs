@@ -2,40 +2,27 @@
 
 use super::{Core, Item};
 use crate::ErrorKind;
-use crate::clock::tick_span;
 use crate::config::Nested;
 use crate::error::Error;
-use crate::lease::{Lease, thread_number, with_thread_names};
+use crate::lease::{Lease, thread_number};
 use crate::manager::Manager;
 use crate::pool::shelf::Slot;
 use std::panic::Location;
-use std::sync::atomic::Ordering;
 
 impl<M: Manager> Core<M> {
     /// A connection that a thread has borrowed and not returned.
     pub(crate) fn lent_to(&self, thread: u32) -> Option<Lease> {
-        let holds = |slot: &Slot<Item<M>>| slot.mark().is_lent() && slot.mark().thread() == thread;
-        let (_, slot) = self.rack.shelf.each().find(|(_, slot)| holds(slot))?;
-        self.lease_of(slot)
+        self.slots_of(thread).next().and_then(|slot| self.lease_of(slot))
     }
 
     /// How many connections a thread has borrowed and not returned.
     pub(crate) fn lent_count(&self, thread: u32) -> u32 {
-        let held = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_lent() && slot.mark().thread() == thread);
-        held.count() as u32
+        self.slots_of(thread).count() as u32
     }
 
-    /// Who has this place's connection, if it is borrowed.
-    pub(crate) fn lease_of(&self, slot: &Slot<Item<M>>) -> Option<Lease> {
-        let (mark, location) = slot.lease()?;
-        let connection = slot.connection.load(Ordering::Relaxed);
-        Some(Lease {
-            connection,
-            thread: with_thread_names(|name| name(mark.thread())),
-            location,
-            held: tick_span(self.clock.coarse().tick().wrapping_sub(mark.since())),
-            label: self.labels.read().get(&connection).cloned(),
-        })
+    fn slots_of(&self, thread: u32) -> impl Iterator<Item = &Slot<Item<M>>> {
+        let slots = self.rack.shelf.each().map(|(_, slot)| slot);
+        slots.filter(move |slot| slot.mark().is_lent() && slot.mark().thread() == thread)
     }
 
     pub(crate) fn refuse_nested(&self) -> Result<(), Error> {
@@ -54,8 +41,7 @@ impl<M: Manager> Core<M> {
 
     /// Once for each source line, so that a busy program does not fill its log.
     #[cold]
-    pub(crate) fn warn_if_nested(&self, place: &'static Location<'static>) {
-        let Some(lease) = self.lent_to(thread_number()) else { return };
+    pub(crate) fn warn_of_nested(&self, lease: &Lease, place: &'static Location<'static>) {
         if self.nested_at.lock().insert(place) {
             log::warn!(
                 "pool {:?}: {}:{} waits for a connection while its thread holds one: {lease}; threads that do so can wait \

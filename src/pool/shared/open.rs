@@ -159,8 +159,7 @@ impl<M: Manager> Core<M> {
         });
         match fault {
             Fault::Transient if failed.news => self.suspect_idle(begun),
-            Fault::Transient => {}
-            Fault::Permanent => {}
+            Fault::Transient | Fault::Permanent => {}
             Fault::DiscardAll => self.refresh(),
         }
         if let Some(outage) = self.rack.hopeless(now) {

@@ -1,13 +1,14 @@
 //! What a pool tells: numbers, holders, events, and panics of callbacks.
 
-use super::Core;
+use super::{Core, Item};
 use crate::ErrorKind;
 use crate::clock::{Moment, tick_span};
 use crate::error::{Cause, Error, Panicked};
 use crate::event::{self, EventHandler, State};
-use crate::lease::{Lease, thread_number, with_thread_names};
+use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
+use crate::pool::shelf::Slot;
 use crate::stats::{Breaker, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,26 +79,24 @@ impl<M: Manager> Core<M> {
     /// Who holds connections, longest first, at most so many.
     pub(crate) fn holders(&self, most: usize) -> Vec<Lease> {
         let now = self.clock.coarse().tick();
-        let leases = self.rack.shelf.each().filter_map(|(_, slot)| {
-            let (mark, location) = slot.lease()?;
-            Some((now.wrapping_sub(mark.since()), mark.thread(), location, slot.connection.load(Ordering::Relaxed)))
-        });
+        let lent = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_lent());
         // Room for most pools at once: the allocator is what a crowd that gives up meets at.
-        let mut held = Vec::with_capacity(leases.size_hint().1.unwrap_or(0).min(64));
-        held.extend(leases);
-        held.sort_by_key(|&(since, ..)| std::cmp::Reverse(since));
-        held.truncate(most);
-        let labels = self.labels.read();
-        with_thread_names(|name| {
-            held.into_iter()
-                .map(|(since, thread, location, connection)| Lease {
-                    connection,
-                    thread: name(thread),
-                    location,
-                    held: tick_span(since),
-                    label: labels.get(&connection).cloned(),
-                })
-                .collect()
+        let mut held = Vec::with_capacity(lent.size_hint().1.unwrap_or(0).min(64));
+        held.extend(lent.map(|(_, slot)| (now.wrapping_sub(slot.mark().since()), slot)));
+        held.sort_by_key(|&(since, _)| std::cmp::Reverse(since));
+        held.into_iter().filter_map(|(_, slot)| self.lease_of(slot)).take(most).collect()
+    }
+
+    /// Who has this place's connection, if it is borrowed.
+    pub(crate) fn lease_of(&self, slot: &Slot<Item<M>>) -> Option<Lease> {
+        let (mark, location) = slot.lease()?;
+        let connection = slot.connection.load(Ordering::Relaxed);
+        Some(Lease {
+            connection,
+            thread: thread_name(mark.thread()),
+            location,
+            held: tick_span(self.clock.coarse().tick().wrapping_sub(mark.since())),
+            label: self.labels.read().get(&connection).cloned(),
         })
     }
 

@@ -18,45 +18,61 @@ pub(crate) enum Message {
     Leave(u64),
 }
 
-/// A pool's line to the keeper. Without one (a pool that is moved by hand) nothing happens.
-#[derive(Debug, Default)]
-pub(crate) struct Alarm(Mutex<Option<Line>>);
+/// When a pool wants to be looked after, and its line to the keeper. Without a line (a pool that has no threads, or one
+/// that is moved by hand) nobody comes, and the moment is only written down.
+#[derive(Debug)]
+pub(crate) struct Alarm(Mutex<Wish>);
 
 #[derive(Debug)]
-struct Line {
-    id: u64,
-    keeper: Sender<Message>,
+struct Wish {
     due: Moment,
+    keeper: Option<(u64, Sender<Message>)>,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self(Mutex::new(Wish { due: Moment::NEVER, keeper: None }))
+    }
 }
 
 impl Alarm {
     pub(crate) fn connect(&self, id: u64, keeper: Sender<Message>) {
-        *self.0.lock() = Some(Line { id, keeper, due: Moment::NEVER });
+        self.0.lock().keeper = Some((id, keeper));
     }
 
     /// Asks to be tended at `moment` at the latest.
     pub(crate) fn at(&self, moment: Moment) {
-        let mut line = self.0.lock();
-        if let Some(line) = &mut *line
-            && moment < line.due
-        {
-            line.due = moment;
-            // The keeper lives as long as a pool is connected to it.
-            drop(line.keeper.send(Message::At(line.id, moment)));
+        let mut wish = self.0.lock();
+        if moment < wish.due {
+            wish.due = moment;
+            if let Some((id, keeper)) = &wish.keeper {
+                // The keeper lives as long as a pool is connected to it.
+                drop(keeper.send(Message::At(*id, moment)));
+            }
         }
+    }
+
+    /// When the pool wants to be tended.
+    pub(crate) fn due(&self) -> Moment {
+        self.0.lock().due
     }
 
     /// The keeper comes: what was asked for is done with.
     pub(crate) fn answered(&self) {
-        if let Some(line) = &mut *self.0.lock() {
-            line.due = Moment::NEVER;
-        }
+        self.0.lock().due = Moment::NEVER;
+    }
+
+    /// A moment before `limit` at which the keeper was to come and has not; told once.
+    pub(crate) fn missed(&self, limit: Moment) -> Option<Moment> {
+        let mut wish = self.0.lock();
+        let missed = wish.keeper.is_some() && wish.due < limit;
+        missed.then(|| std::mem::replace(&mut wish.due, Moment::NEVER))
     }
 
     pub(crate) fn disconnect(&self) {
-        let line = self.0.lock().take();
-        if let Some(line) = line {
-            drop(line.keeper.send(Message::Leave(line.id)));
+        let keeper = self.0.lock().keeper.take();
+        if let Some((id, keeper)) = keeper {
+            drop(keeper.send(Message::Leave(id)));
         }
     }
 }

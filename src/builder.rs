@@ -2,18 +2,20 @@
 
 use crate::alarm::{Alarm, Tended};
 use crate::clock::Clock;
-use crate::config::{Fairness, Nested, RetryPolicy, Settings, Validation, WhenDown};
+use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
 use crate::helpers;
 use crate::maintenance::keeper;
 use crate::manager::Manager;
-use crate::pool::entry::Rules;
 use crate::pool::rack::{Limits, Rack};
-use crate::pool::shared::{Core, Hooks};
+use crate::pool::shared::{Core, Hooks, rules};
 use crate::pool::{Pool, next_number, no_thread};
+use crate::redact::redact;
 use crate::stats::Counters;
 use crate::sync::{AtomicU32, Mutex};
+use crate::warm_up::WarmUp;
+use parking_lot::RwLock;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub struct Builder<M: Manager> {
     manager: M,
     name: Option<String>,
     settings: Settings,
+    warm_up: Option<WarmUp>,
     hooks: Hooks<M::Connection>,
     handler: Option<Box<dyn EventHandler>>,
     clock: Clock,
@@ -55,15 +58,17 @@ impl<M: Manager> Builder<M> {
             manager,
             name: None,
             settings: Settings::default(),
+            warm_up: None,
             hooks: Hooks::default(),
             handler: None,
             clock: Clock::System,
         }
     }
 
-    /// The name that errors, log messages and metrics carry. Default: `pool-1`, `pool-2` and so on.
+    /// The name that errors, log messages and metrics carry; where it is a URL, without the password. Default: `pool-1`,
+    /// `pool-2` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(redact(&name.into()).into_owned());
         self
     }
 
@@ -165,6 +170,43 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// The same until the first connection has been opened: how a program starts while its server is still away. Default: as
+    /// [`retry`](Self::retry), but without an end, because there is nothing else to do. `give_up` also ends the waiting of
+    /// [`build`](Self::build).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Pool, RetryPolicy, WarmUp};
+    /// use std::io;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::time::Duration;
+    ///
+    /// // A server that is not there for the first two attempts; the program waits for it, however long that takes.
+    /// let attempts = AtomicU32::new(0);
+    /// let late = move || match attempts.fetch_add(1, Ordering::Relaxed) {
+    ///     0 | 1 => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+    ///     _ => Ok(()),
+    /// };
+    /// let pool = Pool::builder(late)
+    ///     .start_up(RetryPolicy::default().initial_delay(Duration::from_millis(5)))
+    ///     .warm_up(WarmUp::blocking(1).within(Duration::MAX).required())
+    ///     .build()?;
+    /// assert_eq!(pool.stats().connect_failures, 2);
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn start_up(mut self, policy: RetryPolicy) -> Self {
+        self.settings.start_up = policy;
+        self
+    }
+
+    /// What [`build`](Self::build) opens ahead of time, whether it waits for that, and how gently. Default:
+    /// [`min_idle`](Self::min_idle) connections and at least one, which must be ready within the connection timeout.
+    pub fn warm_up(mut self, plan: WarmUp) -> Self {
+        self.warm_up = Some(plan);
+        self
+    }
+
     /// What callers do while connecting fails. Default: they wait until their deadlines, because the server may be back
     /// before.
     ///
@@ -205,6 +247,26 @@ impl<M: Manager> Builder<M> {
     /// ```
     pub fn nested(mut self, nested: Nested) -> Self {
         self.settings.nested = nested;
+        self
+    }
+
+    /// Who does the upkeep. Default: threads of the crate's own, one for all timers of the process and some helpers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Maintenance, Pool};
+    ///
+    /// let pool = Pool::builder(|| rusqlite::Connection::open_in_memory())
+    ///     .maintenance(Maintenance::Manual)
+    ///     .build()?; // opened here, on this thread
+    /// let one: i64 = pool.get()?.query_row("SELECT 1", [], |row| row.get(0))?;
+    /// assert_eq!(one, 1);
+    /// pool.maintain(); // now and then: retires what is old or idle, refills
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.settings.maintenance = maintenance;
         self
     }
 
@@ -293,36 +355,38 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Makes the pool and opens `min_idle` connections, at least one, so that a wrong address or password is found
-    /// here. Failed attempts are repeated until the connection timeout is over, or until an error is
-    /// [permanent](crate::Fault::Permanent).
+    /// here; or what [`warm_up`](Self::warm_up) says. Failed attempts are repeated until the connection timeout is over, or
+    /// until an error is [permanent](crate::Fault::Permanent).
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) with the manager's own error as `source()`.
     pub fn build(self) -> Result<Pool<M>, Error> {
-        let timeout = self.settings.connection_timeout;
-        let wanted = self.settings.min_idle.max(1);
+        let at_least = self.settings.min_idle.max(1);
+        let plan = self.warm_up.clone().unwrap_or_else(|| WarmUp::blocking(at_least).required());
         let pool = self.build_lazy()?;
-        pool.open_and_wait(wanted, timeout)?;
+        pool.warm_up(plan)?;
         Ok(pool)
     }
 
-    /// Makes the pool and opens nothing: the first caller does.
+    /// Makes the pool and opens nothing: the first caller does. [`warm_up`](Self::warm_up) is left to
+    /// [`Pool::warm_up`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
-        let Self { manager, name, settings, hooks, handler, clock } = self;
-        let problems = settings.problems();
+        let Self { manager, name, settings, warm_up, hooks, handler, clock } = self;
+        let mut problems = settings.problems();
+        problems.extend(warm_up.iter().flat_map(|plan| plan.problems(settings.max_size)));
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }
         let number = next_number();
         let name = name.unwrap_or_else(|| format!("pool-{number}"));
-        let by_hand = !matches!(clock, Clock::System);
+        let by_hand = !matches!(clock, Clock::System) || settings.maintenance == Maintenance::Manual;
         let core = Arc::new(core(manager, name, number, settings, hooks, handler, clock));
         let pool = Pool::from_core(Arc::clone(&core));
         if !by_hand {
@@ -353,28 +417,24 @@ fn core<M: Manager>(
         max_waiting: settings.max_waiting,
         patience,
         fail_fast: settings.when_down == WhenDown::FailFast,
+        start_up: settings.start_up.give_up.unwrap_or(Duration::MAX),
         give_up: settings.retry.give_up.unwrap_or(Duration::MAX),
     };
     Core {
         rack: Arc::new(Rack::new(number, limits)),
-        fresh: match settings.validation {
-            Validation::Always => 0,
-            Validation::IfIdleFor(limit) => crate::clock::whole_ticks(limit),
-            Validation::Never => u32::MAX,
-        },
+        origin: forkguard::new(),
+        fresh: rules::fresh_ticks(settings.validation).into(),
         barrier,
-        rules: Rules {
-            validation: settings.validation,
-            max_uses: settings.max_uses.unwrap_or(u64::MAX),
-            max_lifetime: settings.max_lifetime,
-            idle_timeout: settings.idle_timeout,
-            keepalive: settings.keepalive,
-        },
+        max_uses: settings.max_uses.unwrap_or(u64::MAX),
+        rules: Mutex::new(rules::from_settings(&settings)),
+        edition: AtomicU32::new(0),
+        connection_timeout: RwLock::new(settings.connection_timeout),
+        leak_threshold: Mutex::new(settings.leak_threshold),
         timed: settings.use_times || handler.is_some(),
         careful: settings.check_on_caller || settings.nested == Nested::Deny,
         observed: hooks.on_return.is_some() || handler.is_some(),
         generation: AtomicU32::new(0),
-        refreshed: AtomicBool::new(false),
+        rules_changed: AtomicBool::new(false),
         suspecting: AtomicBool::new(false),
         handler,
         seed: match clock {
@@ -387,7 +447,6 @@ fn core<M: Manager>(
         manager,
         hooks,
         name: name.into(),
-        settings,
         counters: Counters::default(),
         handles: AtomicUsize::new(1),
         next_connection: AtomicU64::new(1),
@@ -396,9 +455,11 @@ fn core<M: Manager>(
         overdue: Mutex::default(),
         nested_at: Mutex::default(),
         last_check_failure: Default::default(),
+        warming: Mutex::new(None),
         gathering: Mutex::new(()),
         alarm: Alarm::default(),
-        enrolment: Mutex::new(Some(helpers::enrol())),
+        enrolment: Mutex::new((settings.maintenance == Maintenance::Background).then(helpers::enrol)),
+        settings,
     }
 }
 

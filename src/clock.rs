@@ -15,7 +15,7 @@ pub(crate) use hand::Ring;
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    #[cfg(test)]
+    /// Earlier than every other moment.
     pub(crate) const ZERO: Self = Self(0);
     /// Later than every other moment: the deadline of those who wait for ever.
     pub(crate) const NEVER: Self = Self(u64::MAX);
@@ -80,6 +80,11 @@ impl Clock {
             #[cfg(any(test, loom, shuttle, feature = "testing"))]
             Self::Hand(clock) => clock.now(),
         }
+    }
+
+    /// Whether it stands still until it is moved.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        !matches!(self, Self::System)
     }
 
     /// At most one timer interrupt (1 to 10 ms) late, and about 3 ns dear: for every checkout and checkin.

@@ -69,6 +69,22 @@ pub enum Nested {
     Deny,
 }
 
+/// Who does the upkeep of a pool: refilling, checking, retiring, trying again after a failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Maintenance {
+    /// A thread for the timers of all pools of the process, and helper threads for what may block. The default.
+    #[default]
+    Background,
+    /// Nobody but the callers: the pool starts no thread. Connections are opened, checked and closed on the thread that
+    /// needs it or gives it up, those who wait do what is due while they wait, and everything else happens in
+    /// [`Pool::maintain`](crate::Pool::maintain). For batch programs, and for places where threads are forbidden.
+    ///
+    /// What it costs: a `connect` or a check that hangs keeps its caller past the deadline for as long as the driver lets
+    /// it, so set the driver's own time-outs; a bad connection after an outage is found by the caller who meets it.
+    Manual,
+}
+
 /// How long to pause between failed attempts to connect, and for how long to go on.
 ///
 /// The pause before attempt *n* is `initial_delay` × `multiplier`^(n-1), at most `max_delay`, and then shortened by
@@ -177,8 +193,10 @@ pub(crate) struct Settings {
     pub(crate) max_waiting: Option<u32>,
     pub(crate) max_connecting: u32,
     pub(crate) retry: RetryPolicy,
+    pub(crate) start_up: RetryPolicy,
     pub(crate) when_down: WhenDown,
     pub(crate) nested: Nested,
+    pub(crate) maintenance: Maintenance,
     pub(crate) leak_threshold: Option<Duration>,
     pub(crate) use_times: bool,
     /// The r2d2 module checks on the caller's thread, as r2d2 does.
@@ -202,8 +220,10 @@ impl Default for Settings {
             max_waiting: None,
             max_connecting: 4,
             retry: RetryPolicy::default(),
+            start_up: RetryPolicy::default().give_up(None),
             when_down: WhenDown::default(),
             nested: Nested::default(),
+            maintenance: Maintenance::default(),
             leak_threshold: None,
             use_times: false,
             check_on_caller: false,
@@ -232,24 +252,38 @@ impl Settings {
             ("max_lifetime", self.max_lifetime),
             ("idle_timeout", self.idle_timeout),
             ("keepalive", self.keepalive),
-            ("retry.initial_delay", Some(self.retry.initial_delay)),
-            ("retry.max_delay", Some(self.retry.max_delay)),
-            ("retry.give_up", self.retry.give_up),
             ("leak_threshold", self.leak_threshold),
         ] {
             check(duration != Some(Duration::ZERO), format!("{name} is 0 s, but it must be longer than nothing"));
         }
-        let RetryPolicy { initial_delay, max_delay, multiplier, jitter, .. } = self.retry;
+        self.retry.problems("retry", &mut check);
+        self.start_up.problems("start_up", &mut check);
+        problems
+    }
+}
+
+impl RetryPolicy {
+    fn problems(&self, field: &str, check: &mut impl FnMut(bool, String)) {
+        for (name, duration) in [
+            ("initial_delay", Some(self.initial_delay)),
+            ("max_delay", Some(self.max_delay)),
+            ("give_up", self.give_up),
+        ] {
+            check(
+                duration != Some(Duration::ZERO),
+                format!("{field}.{name} is 0 s, but it must be longer than nothing"),
+            );
+        }
+        let Self { initial_delay, max_delay, multiplier, jitter, .. } = *self;
         check(
             initial_delay <= max_delay,
-            format!("retry.initial_delay is {initial_delay:?}, which is longer than retry.max_delay {max_delay:?}"),
+            format!("{field}.initial_delay is {initial_delay:?}, which is longer than {field}.max_delay {max_delay:?}"),
         );
         check(
             multiplier.is_finite() && multiplier >= 1.0,
-            format!("retry.multiplier is {multiplier}, but it must be a number of at least 1"),
+            format!("{field}.multiplier is {multiplier}, but it must be a number of at least 1"),
         );
-        check((0.0..=1.0).contains(&jitter), format!("retry.jitter is {jitter}, but it must be between 0 and 1"));
-        problems
+        check((0.0..=1.0).contains(&jitter), format!("{field}.jitter is {jitter}, but it must be between 0 and 1"));
     }
 }
 

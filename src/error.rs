@@ -1,6 +1,7 @@
 //! What went wrong, in a form that programs and people can both use.
 
 use crate::lease::Lease;
+use crate::redact::redact;
 use crate::stats::Stats;
 use std::error::Error as StdError;
 use std::fmt;
@@ -30,6 +31,8 @@ pub enum ErrorKind {
     /// Every connection was held by threads that themselves waited in this pool, until the deadline; or a nested checkout
     /// was refused ([`Nested::Deny`](crate::Nested::Deny)). The error names the holders.
     Deadlock,
+    /// The process is a child that was forked off the one that made the pool: the connections are the parent's.
+    Forked,
     /// Settings that cannot be, all of them listed in the text.
     Config,
 }
@@ -80,6 +83,7 @@ enum Text {
     StillHeld {
         pool: Arc<str>,
         waited: Duration,
+        closed: bool,
     },
 }
 
@@ -120,6 +124,14 @@ impl Error {
         Self::plain(ErrorKind::Closed, format!("the pool {pool:?} is closed"))
     }
 
+    pub(crate) fn forked(pool: &str) -> Self {
+        let text = format!(
+            "the pool {pool:?} belongs to the process that this one was forked off; its connections are shared with that \
+             process and cannot be used here: build a pool after the fork"
+        );
+        Self::plain(ErrorKind::Forked, text)
+    }
+
     /// All that is wrong with the settings, in one error.
     pub(crate) fn config(problems: &[String]) -> Self {
         Self::plain(ErrorKind::Config, format!("unusable settings: {}", problems.join("; ")))
@@ -146,10 +158,16 @@ impl Error {
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
-    /// The error of somebody who closed a pool and saw connections still out at the deadline.
-    pub(crate) fn still_held(pool: &Arc<str>, waited: Duration, stats: Stats, holders: Vec<Lease>) -> Self {
-        let text = Text::StillHeld { pool: Arc::clone(pool), waited };
-        Self(Arc::new(Inner { kind: ErrorKind::Closed, text, stats: Some(stats), holders, cause: None }))
+    /// The error of somebody who closed a pool, or waited for it to be idle, and saw connections still out at the deadline.
+    pub(crate) fn still_held(
+        pool: &Arc<str>,
+        (waited, closed): (Duration, bool),
+        stats: Stats,
+        holders: Vec<Lease>,
+    ) -> Self {
+        let text = Text::StillHeld { pool: Arc::clone(pool), waited, closed };
+        let kind = if closed { ErrorKind::Closed } else { ErrorKind::Exhausted };
+        Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause: None }))
     }
 }
 
@@ -184,10 +202,14 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Text::StillHeld { pool, waited } => {
+            Text::StillHeld { pool, waited, closed } => {
                 let waited = waited.as_secs_f64();
                 let holders = if holders.is_empty() { "nobody".to_owned() } else { listed(holders) };
-                write!(f, "the pool {pool:?} is closed, but after {waited:.2} s not everything has ended ")?;
+                if *closed {
+                    write!(f, "the pool {pool:?} is closed, but after {waited:.2} s not everything has ended ")?;
+                } else {
+                    write!(f, "after {waited:.2} s the pool {pool:?} is not idle ")?;
+                }
                 write!(f, "({numbers}); held by {holders}")
             }
         }
@@ -203,7 +225,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("text", &self.to_string())
-            .field("cause", &self.0.cause.as_ref().map(ToString::to_string))
+            .field("cause", &self.0.cause.as_ref().map(|cause| redact(&cause.to_string()).into_owned()))
             .finish_non_exhaustive()
     }
 }

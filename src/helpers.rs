@@ -28,9 +28,23 @@ struct Crew {
     /// Gone when no pool is left, which sends the idle ones home.
     channel: Option<(Sender<Job>, Receiver<Job>)>,
     threads: Vec<JoinHandle<()>>,
+    /// A forked child has the memory of its parent's crew, but not the threads.
+    origin: Option<forkguard::Guard>,
 }
 
-static CREW: Mutex<Crew> = Mutex::new(Crew { pools: 0, channel: None, threads: Vec::new() });
+impl Crew {
+    /// In a forked child it begins anew: a job that is handed to one of the parent's threads would never be done, and
+    /// they cannot even be let go.
+    fn forget_parents(&mut self) {
+        if self.origin.get_or_insert_with(forkguard::new).detected_fork() {
+            std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(self.channel.take());
+            self.pools = 0;
+        }
+    }
+}
+
+static CREW: Mutex<Crew> = Mutex::new(Crew { pools: 0, channel: None, threads: Vec::new(), origin: None });
 
 /// A pool's word that it may send jobs. While one is held, idle threads wait for work.
 #[derive(Debug)]
@@ -38,6 +52,7 @@ pub(crate) struct Enrolment(());
 
 pub(crate) fn enrol() -> Enrolment {
     let mut crew = CREW.lock();
+    crew.forget_parents();
     crew.pools += 1;
     crew.channel.get_or_insert_with(|| bounded(0));
     Enrolment(())

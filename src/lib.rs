@@ -284,13 +284,15 @@ pub mod manager;
 mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
+mod redact;
 mod stats;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]
 pub mod testing;
+mod warm_up;
 
 pub use builder::Builder;
-pub use config::{Fairness, Nested, RetryPolicy, Validation, WhenDown};
+pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDown};
 pub use error::{Error, ErrorKind};
 pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
@@ -300,6 +302,7 @@ pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Pool, PooledConnection};
 pub use stats::{Breaker, Closed, Distribution, Stats};
+pub use warm_up::{WarmUp, WarmUpProgress};
 
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]

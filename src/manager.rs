@@ -283,12 +283,21 @@ pub use adapter::R2d2;
 #[cfg(feature = "r2d2")]
 mod adapter {
     use super::{IntoManager, Manager, StdError, kind};
+    use std::any::type_name;
+    use std::fmt;
 
     /// Makes an `r2d2::ManageConnection` a [`Manager`]. [`Pool::new`](crate::Pool::new) wraps by itself; the name
     /// is needed to spell the type, as in `Pool<R2d2<SqliteConnectionManager>>`.
-    #[derive(Clone, Debug)]
+    #[derive(Clone)]
     #[allow(clippy::exhaustive_structs, reason = "a transparent wrapper, like std::num::Wrapping")]
     pub struct R2d2<M>(pub M);
+
+    /// Names the type alone: managers hold passwords, and some (`redis::Client`) print them.
+    impl<M> fmt::Debug for R2d2<M> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "R2d2<{}>(..)", type_name::<M>())
+        }
+    }
 
     impl<M> Manager for R2d2<M>
     where

@@ -9,11 +9,34 @@ use std::path::Path;
 
 /// The modules of each layer, lowest layer first. `a/*` is everything below `a`, and `a` itself.
 const LAYERS: [&[&str]; 6] = [
-    &["alarm", "clock", "config", "error", "event", "extensions", "helpers", "lease", "manager", "stats", "sync"],
-    &["pool/entry", "pool/lifespan", "pool/model", "pool/rack/*", "pool/seat", "pool/shelf", "pool/waiters"],
+    &[
+        "alarm",
+        "clock",
+        "config",
+        "error",
+        "event",
+        "extensions",
+        "helpers",
+        "lease",
+        "manager",
+        "redact",
+        "stats",
+        "sync",
+        "warm_up",
+    ],
+    &[
+        "pool/entry",
+        "pool/lifespan",
+        "pool/model",
+        "pool/rack/*",
+        "pool/seat",
+        "pool/shelf",
+        "pool/waiters",
+        "pool/warming",
+    ],
     &["pool/shared/*"],
     &["maintenance/*"],
-    &["builder", "pool", "pool/guard"],
+    &["builder", "pool", "pool/control", "pool/guard"],
     &["r2d2/*", "testing"],
 ];
 

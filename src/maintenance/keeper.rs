@@ -25,6 +25,14 @@ struct Keeper {
     thread: JoinHandle<()>,
     /// Has said, under the lock, that it will look at no more messages.
     ending: bool,
+    /// A forked child has the memory of its parent's keeper, but not the thread.
+    origin: forkguard::Guard,
+}
+
+impl Keeper {
+    fn is_parents(&self) -> bool {
+        self.origin.clone().detected_fork()
+    }
 }
 
 static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
@@ -37,11 +45,13 @@ static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
 pub(crate) fn join(id: u64, pool: Weak<dyn Tended>, alarm: &Alarm) -> io::Result<()> {
     let mut keeper = KEEPER.lock();
     let line = match &*keeper {
-        Some(running) if !running.ending => running.line.clone(),
+        Some(running) if !running.ending && !running.is_parents() => running.line.clone(),
         _ => {
+            // Its thread does not exist in this process, so it cannot even be let go.
+            std::mem::forget(keeper.take_if(|running| running.is_parents()));
             let (line, messages) = unbounded();
             let thread = Builder::new().name("millpond-keeper".to_owned()).spawn(move || keep(&messages))?;
-            *keeper = Some(Keeper { line: line.clone(), thread, ending: false });
+            *keeper = Some(Keeper { line: line.clone(), thread, ending: false, origin: forkguard::new() });
             line
         }
     };
@@ -114,6 +124,7 @@ pub(crate) fn join_thread(mut more_time: impl FnMut() -> bool) -> bool {
         let mut keeper = KEEPER.lock();
         match &*keeper {
             None => return true,
+            Some(running) if running.is_parents() => return true,
             Some(running) if !running.ending && running.line.is_empty() => return true,
             Some(running) if running.thread.is_finished() => {
                 if let Some(ended) = keeper.take() {

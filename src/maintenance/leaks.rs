@@ -10,7 +10,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Tells of leases that are overdue and of overdue ones that have ended; asks to be called again in time.
 pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
-    let Some(limit) = core.settings.leak_threshold else { return };
+    let Some(limit) = *core.leak_threshold.lock() else { return };
     let mut next = now.after(limit);
     let mut told = std::mem::take(&mut *core.overdue.lock());
     told.retain(|&index, (mark, lease)| {

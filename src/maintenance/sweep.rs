@@ -28,6 +28,10 @@ impl<M: Manager> Tended for Core<M> {
 
 /// Does all that is due.
 pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
+    if core.forked() {
+        return;
+    }
+    core.notice_standstill(now);
     core.alarm.answered();
     let next_close = core.rack.give_up_slow_closes(now.before(CLOSE_GRACE));
     if let Some(begun) = next_close {
@@ -42,26 +46,29 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     keep_alive(core, now);
     leaks::watch(core, now);
     core.rack.hedge(now);
-    core.open_wanted();
+    core.warm_on();
+    core.open_now();
     plan_next(core, now, &numbers);
 }
 
 /// Retires idle connections of an older generation, and those whose planned death has come: one at a time, and each
 /// only when its successor is open, as long as the maximum and the lifetime allow.
 fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
-    let refreshed = core.refreshed.swap(false, Ordering::AcqRel);
-    if !refreshed && !core.deaths.lock().any_until(now) {
+    core.end_renewal(now);
+    let changed = core.rules_changed.swap(false, Ordering::AcqRel);
+    if !changed && !core.deaths.lock().any_until(now) {
         return;
     }
     let slots: Vec<u32> = core.rack.shelf.each().map(|(index, _)| index).collect();
     for index in slots {
         let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
-        let item = taken.entry;
-        let generation = core.generation.load(Ordering::Relaxed);
-        match item.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum: false }) {
-            Verdict::Retire(CloseReason::Lifetime) => {
-                if may_die(core, now, item.expires(&core.rules)) {
-                    retire(item, CloseReason::Lifetime);
+        let mut item = taken.entry;
+        let rules = core.rules_for(&mut item);
+        let planned = item.generation >= rules.oldest;
+        match item.verdict(now, &rules, Occasion::Sweep { above_minimum: false }) {
+            Verdict::Retire(reason @ (CloseReason::Lifetime | CloseReason::Refresh)) if planned => {
+                if may_die(core, now, item.expires(&rules)) {
+                    retire(item, reason);
                 } else {
                     core.alarm.at(now.after(NEXT_TURN));
                     core.put_back(item, taken.mark);
@@ -85,7 +92,7 @@ fn may_die<M: Manager>(core: &Arc<Core<M>>, now: Moment, expires: Moment) -> boo
 
 /// Retires what has been idle for too long, oldest first, down to the minimum.
 fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
-    let Some(timeout) = core.rules.idle_timeout else { return };
+    let Some(timeout) = core.rules().idle_timeout else { return };
     let verdict = Verdict::Retire(CloseReason::IdleTimeout);
     let spare = |idle: usize| idle.saturating_sub(kept(core, numbers) as usize);
     let old = oldest(core, now, timeout, Slot::idle_since, spare, verdict);
@@ -95,7 +102,8 @@ fn thin_out<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
 /// Has checked what was neither used nor checked for long, longest first, and at most a quarter of the idle ones at once:
 /// callers need some meanwhile.
 fn keep_alive<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
-    let Some(every) = core.rules.keepalive.filter(|_| core.rules.validation != Validation::Never) else { return };
+    let rules = core.rules();
+    let Some(every) = rules.keepalive.filter(|_| rules.validation != Validation::Never) else { return };
     let quarter = |idle: usize| idle.div_ceil(4).saturating_sub(core.rack.numbers().checking as usize);
     for item in oldest(core, now, every, |slot| slot.mark().since(), quarter, Verdict::Validate) {
         core.send_to_check(item);
@@ -122,10 +130,10 @@ fn oldest<M: Manager>(
         if age.saturating_add(1) < ticks(limit) {
             break;
         }
-        let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
-        let generation = core.generation.load(Ordering::Relaxed);
+        let Some(mut taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+        let rules = core.rules_for(&mut taken.entry);
         let above_minimum = verdict != Verdict::Validate;
-        if taken.entry.verdict(now, generation, &core.rules, Occasion::Sweep { above_minimum }) == verdict {
+        if taken.entry.verdict(now, &rules, Occasion::Sweep { above_minimum }) == verdict {
             found.push(taken.entry);
         } else {
             core.put_back(taken.entry, taken.mark);
@@ -149,8 +157,8 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
         core.alarm.at(death);
     }
     drop(deaths);
-    if let Some(outage) = &numbers.outage {
-        core.alarm.at(outage.retry_at.max(now.after(NEXT_TURN)));
+    if let Some(attempt) = core.rack.next_attempt(now) {
+        core.alarm.at(attempt.max(now.after(NEXT_TURN)));
     }
     if numbers.min_idle > 0 && numbers.taken < numbers.max_size {
         core.alarm.at(now.after(REFILL));
@@ -170,10 +178,11 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
             core.alarm.at(now.after(limit.saturating_sub(tick_span(passed)).max(NEXT_TURN)));
         }
     };
+    let rules = core.rules();
     if idle > kept(core, numbers) {
-        within(core.rules.idle_timeout, oldest);
+        within(rules.idle_timeout, oldest);
     }
-    if idle > 0 && core.rules.validation != Validation::Never {
-        within(core.rules.keepalive, most_silent);
+    if idle > 0 && rules.validation != Validation::Never {
+        within(rules.keepalive, most_silent);
     }
 }

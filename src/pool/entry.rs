@@ -26,7 +26,10 @@ pub(crate) struct Entry<C: Send + 'static, H: Send + 'static> {
     /// When it was opened, or last passed a check.
     pub(crate) checked: Moment,
     pub(crate) uses: u64,
+    /// How many times the pool had been refreshed when it was opened.
     pub(crate) generation: u32,
+    /// The rules that it was last judged by.
+    pub(crate) edition: u32,
     /// It has not been lent since it was opened or checked.
     pub(crate) vouched: bool,
     pub(crate) broken: bool,
@@ -34,7 +37,8 @@ pub(crate) struct Entry<C: Send + 'static, H: Send + 'static> {
     pub(crate) extensions: OnceLock<Box<Extensions>>,
 }
 
-/// What the verdict goes by.
+/// What the verdict goes by. When rules change, their edition goes up, and a connection of an older edition is not lent by
+/// the fast path before it has been judged by the new ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) validation: Validation,
@@ -42,6 +46,31 @@ pub(crate) struct Rules {
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) keepalive: Option<Duration>,
+    /// Earlier generations are retired.
+    pub(crate) oldest: u32,
+    /// Earlier generations are retired one after the other.
+    pub(crate) renewal: Option<Renewal>,
+    /// What has not worked since then is checked before it is lent.
+    pub(crate) suspect: Moment,
+    /// The process stood still and went on then. What came due meanwhile is in no hurry.
+    pub(crate) thawed: Moment,
+    /// The edition with which planned deaths last became void.
+    pub(crate) replanned: u32,
+}
+
+/// A refresh that takes its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal {
+    pub(crate) before: u32,
+    pub(crate) from: Moment,
+    pub(crate) until: Moment,
+}
+
+impl Rules {
+    /// The renewal, if it concerns connections of this generation.
+    pub(crate) fn renewal_of(&self, generation: u32) -> Option<Renewal> {
+        self.renewal.filter(|renewal| generation < renewal.before)
+    }
 }
 
 /// On which occasion a connection is judged.
@@ -74,12 +103,13 @@ const JUST_BEFORE: Duration = Duration::from_millis(10);
 
 impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
     /// The only place where age, use count, generation, idle time and the need of a check are judged.
-    pub(crate) fn verdict(&self, now: Moment, generation: u32, rules: &Rules, occasion: Occasion) -> Verdict {
-        if self.generation != generation {
+    pub(crate) fn verdict(&self, now: Moment, rules: &Rules, occasion: Occasion) -> Verdict {
+        if self.generation < rules.oldest {
             return Verdict::Retire(CloseReason::Refresh);
         }
         if now >= self.dies && self.must_die(now, rules, occasion) {
-            return Verdict::Retire(CloseReason::Lifetime);
+            let renewed = rules.renewal_of(self.generation).is_some();
+            return Verdict::Retire(if renewed { CloseReason::Refresh } else { CloseReason::Lifetime });
         }
         if self.uses >= rules.max_uses {
             return Verdict::Retire(CloseReason::MaxUses);
@@ -87,7 +117,7 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
         match occasion {
             Occasion::Checkin => Verdict::Keep,
             Occasion::Sweep { above_minimum } => {
-                let idle = now.since(self.used);
+                let idle = now.since(self.used.max(rules.thawed));
                 if above_minimum && rules.idle_timeout.is_some_and(|timeout| idle >= timeout) {
                     Verdict::Retire(CloseReason::IdleTimeout)
                 } else if rules.keepalive.is_some_and(|every| now.since(self.proven()) >= every) {
@@ -99,6 +129,7 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
             Occasion::Checkout | Occasion::HandOver => {
                 let proven = match rules.validation {
                     Validation::Never => true,
+                    _ if self.proven() < rules.suspect => false,
                     Validation::Always => self.vouched && now.since(self.checked) < JUST_NOW,
                     Validation::IfIdleFor(limit) if self.vouched => now.since(self.checked) < limit.max(JUST_BEFORE),
                     Validation::IfIdleFor(limit) => now.since(self.proven()) < limit,
@@ -111,8 +142,8 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
     /// A shortcut for the fast paths: where it says yes, the verdict would be `Keep`, apart from the need of a check,
     /// which the slot's word has answered by then.
     #[inline]
-    pub(crate) fn in_its_prime(&self, now: Moment, generation: u32, max_uses: u64) -> bool {
-        self.generation == generation && now < self.dies && self.uses < max_uses
+    pub(crate) fn in_its_prime(&self, now: Moment, edition: u32, max_uses: u64) -> bool {
+        self.edition == edition && now < self.dies && self.uses < max_uses
     }
 
     /// The planned death leaves time to open a replacement first; a borrower who comes within that time is served.
@@ -129,9 +160,13 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
         self.used.max(self.checked)
     }
 
-    /// The end of the lifetime that was asked for.
+    /// When it must be gone: at the end of the lifetime, or of a refresh. What came due while the process stood still is
+    /// replaced as if it had just been planned to die: all at once would be a storm.
     pub(crate) fn expires(&self, rules: &Rules) -> Moment {
-        rules.max_lifetime.map_or(Moment::NEVER, |lifetime| self.born.after(lifetime))
+        let lifetime = rules.max_lifetime.map_or(Moment::NEVER, |lifetime| self.born.after(lifetime));
+        let renewal = rules.renewal_of(self.generation).map_or(Moment::NEVER, |renewal| renewal.until);
+        let end = lifetime.min(renewal);
+        if end <= rules.thawed { Moment::NEVER } else { end }
     }
 
     pub(crate) fn extensions(&self) -> &Extensions {
@@ -164,6 +199,7 @@ mod tests {
                 max_waiting,
                 patience: None,
                 fail_fast: false,
+                start_up: Duration::MAX,
                 give_up: Duration::MAX,
             },
         ));
@@ -178,6 +214,7 @@ mod tests {
             checked: at(0),
             uses: 0,
             generation: 1,
+            edition: 1,
             vouched: false,
             broken: false,
             labelled: false,
@@ -189,19 +226,24 @@ mod tests {
             max_lifetime: Some(Duration::from_secs(60)),
             idle_timeout: None,
             keepalive: None,
+            oldest: 1,
+            renewal: None,
+            suspect: Moment::ZERO,
+            thawed: Moment::ZERO,
+            replanned: 0,
         };
         let mut kept = 0;
-        for (seconds, uses, generation) in
-            [40, 50, 55, 60, 70].into_iter().flat_map(|s| (0..4).flat_map(move |u| (0..3).map(move |g| (s, u, g))))
+        for (seconds, uses, edition) in
+            [40, 50, 55, 60, 70].into_iter().flat_map(|s| (0..4).flat_map(move |u| (0..3).map(move |e| (s, u, e))))
         {
             (entry.uses, entry.used) = (uses, at(seconds));
-            let prime = entry.in_its_prime(at(seconds), generation, rules.max_uses);
+            let prime = entry.in_its_prime(at(seconds), edition, rules.max_uses);
             for occasion in [Occasion::Checkout, Occasion::HandOver, Occasion::Checkin] {
-                let verdict = entry.verdict(at(seconds), generation, &rules, occasion);
+                let verdict = entry.verdict(at(seconds), &rules, occasion);
                 assert!(!prime || verdict == Verdict::Keep, "{verdict:?} at {seconds} s, {uses} uses, {occasion:?}");
                 kept += u32::from(prime);
             }
         }
-        assert_eq!(kept, 3 * 2, "before its planned death, of this generation, with uses left");
+        assert_eq!(kept, 3 * 2, "before its planned death, judged by these rules, with uses left");
     }
 }

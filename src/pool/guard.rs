@@ -4,6 +4,7 @@ use crate::event::CloseReason;
 use crate::extensions::Extensions;
 use crate::manager::Manager;
 use crate::pool::shared::{Core, Item, checkin, retire};
+use crate::redact::redact;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -102,7 +103,7 @@ impl<M: Manager> PooledConnection<M> {
     /// Writes on the lease what the connection is used for: [`Pool::holders`](crate::Pool::holders) and the error of
     /// an exhausted pool show it until the connection is returned.
     pub fn set_label(this: &mut Self, label: impl Into<String>) {
-        let label: Arc<str> = label.into().into();
+        let label: Arc<str> = redact(&label.into()).into();
         let item = this.item_mut();
         item.labelled = true;
         item.home.labels.write().insert(item.id, label);

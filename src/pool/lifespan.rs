@@ -11,6 +11,9 @@ const SHARE_A_SECOND: f64 = 0.15;
 /// apart: 18 in a second.
 const SPREAD: f64 = 0.55;
 
+/// The golden ratio, less one.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
 /// The planned deaths of a pool's connections.
 ///
 /// A random tenth of the lifetime, as HikariCP and psycopg take off, still lets a pool of a hundred connections
@@ -39,6 +42,17 @@ impl Deaths {
             death = self.widest_gap(earliest, latest);
         }
         self.0.insert(death);
+        death
+    }
+
+    /// Chooses when a connection is to be renewed that could live until `natural`: each has its own part of the time, by
+    /// its number, so that those of neighbouring numbers go far from each other (multiples of the golden ratio).
+    pub(crate) fn renew(&mut self, from: Moment, until: Moment, number: u64, natural: Moment) -> Moment {
+        let part = (number as f64 * GOLDEN).fract();
+        let mut death = from.after(until.since(from).mul_f64(part)).min(natural);
+        while !self.0.insert(death) {
+            death = death.after(Duration::from_nanos(1));
+        }
         death
     }
 
@@ -97,6 +111,21 @@ mod tests {
             let within = planned.iter().skip(first).take_while(|&&at| at < from + 1.0).count();
             assert!(within <= 20, "{within} die within a second of {from}");
         }
+    }
+
+    #[test]
+    fn a_renewal_is_spread_over_its_time() {
+        let from = Moment::ZERO.after(Duration::from_secs(100));
+        let until = from.after(Duration::from_secs(10));
+        let mut deaths = Deaths::default();
+        let mut planned: Vec<_> = (7..27).map(|n| deaths.renew(from, until, n, Moment::NEVER).since(from)).collect();
+        planned.sort();
+        for (n, at) in planned.iter().enumerate() {
+            let evenly = 10.0 * n as f64 / 20.0;
+            assert!((at.as_secs_f64() - evenly).abs() < 1.0, "the {n}th at {at:?}, evenly {evenly} s");
+        }
+        let soon = from.after(Duration::from_millis(1));
+        assert!(deaths.renew(from, until, 3, soon) <= soon, "not later than without");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The pool as users hold it.
 
+mod control;
 pub(crate) mod entry;
 mod guard;
 pub(crate) mod lifespan;
@@ -8,20 +9,19 @@ pub(crate) mod seat;
 pub(crate) mod shared;
 pub(crate) mod shelf;
 pub(crate) mod waiters;
+pub(crate) mod warming;
 
 #[cfg(all(test, loom))]
 mod model;
 
 pub use guard::PooledConnection;
 
+use crate::ErrorKind;
 use crate::builder::Builder;
-use crate::clock::Moment;
 use crate::error::Error;
 use crate::lease::Lease;
-use crate::maintenance::{keeper, sweep};
 use crate::manager::{IntoManager, Manager};
 use crate::stats::Stats;
-use crate::{ErrorKind, helpers};
 use shared::{Core, Item, checkin_to};
 use std::fmt;
 use std::panic::Location;
@@ -83,7 +83,7 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, Error> {
-        self.get_timeout(self.core.settings.connection_timeout)
+        self.core.checkout(None, Location::caller()).map(PooledConnection::new)
     }
 
     /// Borrows a connection, waiting for one no longer than `timeout`. `Duration::MAX` waits for ever; zero takes
@@ -95,7 +95,7 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, Error> {
-        self.core.checkout(timeout, Location::caller()).map(PooledConnection::new)
+        self.core.checkout(Some(timeout), Location::caller()).map(PooledConnection::new)
     }
 
     /// Borrows an idle connection if there is one that needs no check and nobody is to be considered first; never
@@ -131,7 +131,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     #[track_caller]
     pub fn get_many(&self, count: usize) -> Result<Vec<PooledConnection<M>>, Error> {
-        let timeout = self.core.settings.connection_timeout;
+        let timeout = *self.core.connection_timeout.read();
         let mut connections = Vec::new();
         self.core.checkout_many(count, timeout, Location::caller(), |item| {
             connections.push(PooledConnection::new(item));
@@ -151,7 +151,7 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut M::Connection) -> R) -> Result<R, Error> {
-        let item = self.core.checkout(self.core.settings.connection_timeout, Location::caller())?;
+        let item = self.core.checkout(None, Location::caller())?;
         let mut lent = Lent { core: &self.core, item: Some(item) };
         let item = lent.item.as_mut().expect("put there on the line before");
         Ok(f(&mut item.connection))
@@ -181,131 +181,6 @@ impl<M: Manager> Pool<M> {
     #[must_use]
     pub fn holders(&self) -> Vec<Lease> {
         self.core.holders(usize::MAX)
-    }
-
-    /// Changes the maximum. Growing wakes those who wait; shrinking closes surplus idle connections now and borrowed
-    /// ones when they come back. `min_idle` is lowered where it would exceed the maximum.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Config`] if `max_size` is 0 or more than 1,048,576.
-    pub fn resize(&self, max_size: u32) -> Result<(), Error> {
-        let settings = crate::config::Settings { max_size, min_idle: 0, ..self.core.settings.clone() };
-        let problems = settings.problems();
-        if !problems.is_empty() {
-            return Err(Error::config(&problems));
-        }
-        self.core.resize(max_size);
-        Ok(())
-    }
-
-    /// Parts with every connection that is open or being opened now: idle ones are closed at once, borrowed ones when
-    /// they come back, and none of them is lent after this returns. For a changed password or a moved server.
-    pub fn refresh(&self) {
-        self.core.refresh();
-    }
-
-    /// Lends nothing until [`resume`](Self::resume); callers wait, within their deadline. Borrowed connections stay
-    /// borrowed.
-    pub fn pause(&self) {
-        self.core.pause();
-    }
-
-    /// Ends a [`pause`](Self::pause).
-    pub fn resume(&self) {
-        self.core.resume();
-    }
-
-    /// Closes the pool for good, for all its handles: callers that wait fail now, idle connections are closed now,
-    /// borrowed ones when they come back. Does not wait.
-    pub fn close(&self) {
-        self.core.close();
-    }
-
-    /// Closes the pool and waits until every connection is closed and, if it was the last pool of the process, every
-    /// thread of the crate has ended.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Closed`] after `timeout`, with those who still hold connections.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let pool = millpond::Pool::new(|| Ok::<_, std::io::Error>(()))?;
-    /// let conn = pool.get()?;
-    /// let error = pool.close_and_wait(Duration::from_millis(20)).unwrap_err();
-    /// assert_eq!(error.holders().len(), 1);
-    /// drop(conn);
-    /// pool.close_and_wait(Duration::from_secs(10))?;
-    /// # Ok::<(), millpond::Error>(())
-    /// ```
-    pub fn close_and_wait(&self, timeout: Duration) -> Result<(), Error> {
-        let core = &self.core;
-        let began = core.clock.now();
-        let deadline = began.after(timeout);
-        core.close();
-        let all_closed = core.rack.watch(|numbers| numbers.taken + numbers.overdue == 0, || self.left_until(deadline));
-        let more_time = || !deadline.since(core.clock.now()).is_zero();
-        if all_closed && helpers::join(more_time) && keeper::join_thread(more_time) {
-            return Ok(());
-        }
-        let waited = core.clock.now().since(began);
-        Err(Error::still_held(&core.name, waited, core.brief(&core.rack.numbers()), core.holders(usize::MAX)))
-    }
-
-    /// Waits until `min_idle` connections (at least one) are open.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Connect`] when `timeout` has passed or the server says that trying again will not help, with the
-    /// manager's own error as `source()`; [`ErrorKind::Closed`] when the pool is closed.
-    pub fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
-        let wanted = self.core.rack.numbers().min_idle.max(1);
-        self.open_and_wait(wanted, timeout)
-    }
-
-    pub(crate) fn open_and_wait(&self, wanted: u32, timeout: Duration) -> Result<(), Error> {
-        let core = &self.core;
-        let began = core.clock.now();
-        let deadline = began.after(timeout);
-        core.rack.set_warm(wanted);
-        core.open_wanted();
-        let mut hopeless = None;
-        let done = core.rack.watch(
-            |numbers| {
-                hopeless = numbers.outage.as_ref().filter(|outage| outage.permanent).map(|o| Arc::clone(&o.cause));
-                numbers.phase == rack::Phase::Closed || hopeless.is_some() || numbers.ready >= wanted
-            },
-            || self.left_until(deadline),
-        );
-        core.rack.set_warm(0);
-        if let Some(cause) = hopeless {
-            return Err(Error::permanent(&core.name, cause));
-        }
-        if core.rack.numbers().phase == rack::Phase::Closed {
-            return Err(Error::closed(&core.name));
-        }
-        if done { Ok(()) } else { Err(core.timeout_error(began, &core.rack.numbers())) }
-    }
-
-    /// Time moved by hand gives no signal to those who watch, so they look again every thousandth of a second.
-    fn left_until(&self, deadline: Moment) -> Option<Duration> {
-        let left = deadline.since(self.core.clock.now());
-        let slice = match self.core.clock {
-            crate::clock::Clock::System => Duration::from_secs(3600),
-            #[cfg(any(test, loom, shuttle, feature = "testing"))]
-            crate::clock::Clock::Hand(_) => Duration::from_millis(1),
-        };
-        (!left.is_zero()).then_some(left.min(slice))
-    }
-
-    /// Does the upkeep that is due now. The keeper's thread does it by itself; with a clock that is moved by hand,
-    /// nothing happens without this call.
-    pub fn maintain(&self) {
-        sweep::tend(&self.core, self.core.clock.now());
     }
 
     /// The pool's name, as messages and metrics carry it.

@@ -72,6 +72,7 @@ fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
             max_waiting: None,
             patience,
             fail_fast: false,
+            start_up: Duration::MAX,
             give_up: Duration::MAX,
         },
     ))
@@ -154,7 +155,7 @@ fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Resu
         if let Some(token) = look(rack, strict) {
             break (Ok(Some(token)), true);
         }
-        for permit in rack.plan_for(ticket, NOW).expect("the server is there") {
+        for permit in rack.plan_for(ticket, NOW, false).expect("the server is there") {
             // A helper would do this; doing it here gives the same steps in the same order to fewer threads.
             put(rack, open(rack, permit));
         }
@@ -501,7 +502,7 @@ fn model_a_pause_ends_for_everybody() {
         check("a return and a waiter over a pause", Three, move || {
             let rack = stocked(1, 1, patience);
             let token = take(&rack).expect("it lies there");
-            rack.pause();
+            rack.pause(None);
             let waiter = {
                 let rack = Arc::clone(&rack);
                 thread::spawn(move || put(&rack, borrow_for_ever(&rack, patience.is_none())))

@@ -48,6 +48,7 @@ pub use crate::Extensions;
 
 use self::event::{CheckinEvent, CheckoutEvent, TimeoutEvent, now, tell};
 use self::hooks::{Adapter, Slot};
+use crate::redact::redact;
 use crate::{ErrorKind, Lease, Stats};
 use std::any::type_name;
 use std::fmt;
@@ -244,7 +245,7 @@ impl fmt::Display for Error {
         }
         f.write_str("timed out waiting for connection")?;
         match std::error::Error::source(&self.0) {
-            Some(cause) => write!(f, ": {cause}"),
+            Some(cause) => write!(f, ": {}", redact(&cause.to_string())),
             None => Ok(()),
         }
     }

@@ -14,7 +14,10 @@ pub(crate) const SLOW_CHECK: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
+    /// Nothing is lent; who comes waits.
     Paused,
+    /// Nothing is lent, and who comes is sent away.
+    Rejecting,
     Closed,
 }
 
@@ -40,7 +43,9 @@ pub(crate) struct Limits {
     pub(crate) patience: Option<Duration>,
     /// While connecting fails, callers fail at once instead of waiting.
     pub(crate) fail_fast: bool,
-    /// For how long attempts are made while nobody waits.
+    /// For how long attempts are made while nobody waits: for connections that are to be there from the start, before the
+    /// first one was opened, and otherwise.
+    pub(crate) start_up: Duration,
     pub(crate) give_up: Duration,
 }
 
@@ -48,6 +53,7 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Closed,
+    Paused,
     Overloaded,
 }
 
@@ -73,8 +79,10 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) owed: u32,
     /// Replacements that were opened before what they replace was retired.
     pub(super) successors: u32,
-    /// Until the pool has been built: how many connections it is to have.
+    /// While the pool is being warmed up: how many connections it is to have for now.
     pub(super) warm: u32,
+    /// A connection has been opened.
+    pub(super) started: bool,
     pub(super) outage: Option<Outage>,
     /// How many connections may be opened at the same time, as long as that is less than the limit: after an outage the
     /// gates open one by one.
@@ -106,6 +114,7 @@ pub(crate) struct Numbers {
     pub(crate) overdue: u32,
     pub(crate) waiting: u32,
     pub(crate) outage: Option<Outage>,
+    pub(crate) started: bool,
     pub(crate) deadlock: bool,
 }
 
@@ -125,6 +134,7 @@ impl<E: Send + 'static> Book<E> {
             owed: 0,
             successors: 0,
             warm: 0,
+            started: false,
             outage: None,
             gate: u32::MAX,
             closing: HashMap::new(),
@@ -151,12 +161,17 @@ impl<E: Send + 'static> Book<E> {
     pub(super) fn allowed(&self, wanted: u32, now: Moment) -> u32 {
         let wanted = match &self.outage {
             None => wanted,
-            Some(outage) => {
-                let worth_it = wanted > 0 || now < outage.since.after(self.limits.give_up);
-                u32::from(worth_it && now >= outage.retry_at && self.opening == 0)
-            }
+            Some(outage) => u32::from(self.tries_on(now) && now >= outage.retry_at && self.opening == 0),
         };
         wanted.min(self.room())
+    }
+
+    /// Whether attempts go on while connecting fails.
+    pub(super) fn tries_on(&self, now: Moment) -> bool {
+        let starting = !self.started && (self.warm > 0 || self.limits.min_idle > 0);
+        let patience = if starting { self.limits.start_up } else { self.limits.give_up };
+        let asked_for = self.queue.len() > 0 || self.watchers > 0;
+        self.outage.as_ref().is_some_and(|outage| asked_for || now < outage.since.after(patience))
     }
 
     /// The outage, if a caller should not wait for its end.
@@ -194,6 +209,7 @@ impl<E: Send + 'static> Book<E> {
             overdue: self.overdue,
             waiting: self.queue.len(),
             outage: self.outage.clone(),
+            started: self.started,
             deadlock: self.deadlock,
         }
     }

@@ -83,7 +83,7 @@ impl<E: Send + 'static> Rack<E> {
                 drop(book);
                 return self.drain(u32::MAX);
             }
-            Phase::Paused => return Vec::new(),
+            Phase::Paused | Phase::Rejecting => return Vec::new(),
             Phase::Open => {}
         }
         let surplus = self.condemn(&mut book);
@@ -128,6 +128,9 @@ impl<E: Send + 'static> Rack<E> {
         if book.phase == Phase::Closed {
             return Err(Refusal::Closed);
         }
+        if book.phase == Phase::Rejecting {
+            return Err(Refusal::Paused);
+        }
         if book.limits.max_waiting.is_some_and(|max| book.queue.len() >= max) {
             return Err(Refusal::Overloaded);
         }
@@ -142,6 +145,9 @@ impl<E: Send + 'static> Rack<E> {
         let mut book = self.book.lock();
         if book.phase == Phase::Closed {
             return Err(Refusal::Closed);
+        }
+        if book.phase == Phase::Rejecting {
+            return Err(Refusal::Paused);
         }
         book.queue.enter_again(Arc::clone(waiter), ticket);
         self.leave(book, Vec::new());

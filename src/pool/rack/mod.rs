@@ -25,6 +25,7 @@ mod places;
 pub(crate) use book::{Limits, Numbers, Outage, Phase, Refusal, SLOW_CHECK};
 pub(crate) use places::{Pending, Permit};
 
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::pool::shelf::{CLOSED, PAUSED, SURPLUS, Shelf};
 use crate::pool::waiters::Waiter;
@@ -62,19 +63,22 @@ impl<E: Send + 'static> Rack<E> {
         (true, self.drain(u32::MAX))
     }
 
-    pub(crate) fn pause(&self) -> bool {
+    /// Stops lending. With an error, those who wait are sent away with it, and so is who comes. Says whether that is new.
+    pub(crate) fn pause(&self, reject: Option<&Error>) -> bool {
         let mut book = self.book.lock();
-        let was_open = book.phase == Phase::Open;
-        if was_open {
-            book.phase = Phase::Paused;
+        let phase = if reject.is_some() { Phase::Rejecting } else { Phase::Paused };
+        if book.phase == Phase::Closed || book.phase == phase {
+            return false;
         }
-        self.leave(book, Vec::new());
-        was_open
+        book.phase = phase;
+        let rung = reject.map_or_else(Vec::new, |error| book.queue.fail(error));
+        self.leave(book, rung);
+        true
     }
 
     pub(crate) fn resume(&self) -> bool {
         let mut book = self.book.lock();
-        let was_paused = book.phase == Phase::Paused;
+        let was_paused = matches!(book.phase, Phase::Paused | Phase::Rejecting);
         let mut rung = Vec::new();
         if was_paused {
             book.phase = Phase::Open;
@@ -99,6 +103,16 @@ impl<E: Send + 'static> Rack<E> {
         let surplus = self.condemn(&mut book);
         self.leave(book, Vec::new());
         surplus
+    }
+
+    pub(crate) fn set_min_idle(&self, min_idle: u32) {
+        self.book.lock().limits.min_idle = min_idle;
+    }
+
+    /// When the next attempt is to be made while connecting fails, if one is.
+    pub(crate) fn next_attempt(&self, now: Moment) -> Option<Moment> {
+        let book = self.book.lock();
+        book.outage.as_ref().filter(|_| book.tries_on(now)).map(|outage| outage.retry_at)
     }
 
     pub(crate) fn set_warm(&self, warm: u32) {
@@ -135,7 +149,7 @@ impl<E: Send + 'static> Rack<E> {
         if book.phase == Phase::Closed {
             alert |= CLOSED;
         }
-        if book.phase == Phase::Paused {
+        if matches!(book.phase, Phase::Paused | Phase::Rejecting) {
             alert |= PAUSED;
         }
         if book.surplus() > 0 {

@@ -30,27 +30,34 @@ pub(crate) struct Failed {
 impl<E: Send + 'static> Rack<E> {
     /// The last step of a waiter before it sleeps, after it has looked at the shelf: plans for it and for everybody. Says
     /// why if it should not wait.
-    pub(crate) fn plan_for(self: &Arc<Self>, ticket: Ticket, now: Moment) -> Result<Vec<Permit<E>>, Outage> {
+    ///
+    /// With `alone` it plans for itself alone, because it will do the opening itself.
+    pub(crate) fn plan_for(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        now: Moment,
+        alone: bool,
+    ) -> Result<Vec<Permit<E>>, Outage> {
         let mut book = self.book.lock();
         if let Some(outage) = book.hopeless(now) {
             return Err(outage.clone());
         }
         book.queue.sleep(ticket);
-        Ok(self.plan_in(&mut book, now))
+        Ok(self.plan_in(&mut book, now, if alone { 1 } else { u32::MAX }))
     }
 
     /// Plans as many connections as are wanted and allowed, less what is being opened or checked already.
     pub(crate) fn plan(self: &Arc<Self>, now: Moment) -> Vec<Permit<E>> {
-        self.plan_in(&mut self.book.lock(), now)
+        self.plan_in(&mut self.book.lock(), now, u32::MAX)
     }
 
-    fn plan_in(self: &Arc<Self>, book: &mut Book<E>, now: Moment) -> Vec<Permit<E>> {
+    fn plan_in(self: &Arc<Self>, book: &mut Book<E>, now: Moment, most: u32) -> Vec<Permit<E>> {
         if book.phase != Phase::Open || book.room() == 0 {
             return Vec::new();
         }
         let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.promising(now));
         wanted = wanted.max(book.warm.saturating_sub(book.taken));
-        (0..book.allowed(wanted, now)).map(|_| self.reserve(book)).collect()
+        (0..book.allowed(wanted, now).min(most)).map(|_| self.reserve(book)).collect()
     }
 
     /// One place, if there is one, whoever may want it.
@@ -98,6 +105,7 @@ impl<E: Send + 'static> Rack<E> {
         } else {
             book.owed = book.owed.saturating_sub(1);
         }
+        book.started = true;
         let outage = book.outage.take();
         book.gate = book.gate.saturating_mul(2);
         self.leave(book, Vec::new());

@@ -5,13 +5,14 @@ use crate::clock::Moment;
 use crate::config::Validation;
 use crate::error::Cause;
 use crate::event::{self, CloseReason};
-use crate::helpers;
 use crate::manager::{Fault, Manager};
 use crate::pool::rack::{Pending, SLOW_CHECK};
 use crate::pool::shelf::Mark;
+use crate::redact::redact;
 use crate::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// As many threads check at once when all that is idle is suspect: one that hangs holds up itself alone, as long as
 /// others go on.
@@ -29,7 +30,7 @@ impl<M: Manager> Core<M> {
             core.check_and_admit(item, pending);
             core.open_wanted();
         });
-        if let Err((_, job)) = helpers::run(job) {
+        if let Err((_, job)) = self.dispatch(job) {
             // No thread to be had: a check that may outlast the deadline is better than none.
             job();
         }
@@ -66,14 +67,15 @@ impl<M: Manager> Core<M> {
                 Err(panicked) => (Arc::new(panicked), Fault::Transient),
             };
         self.counters.check_failures.add();
-        log::debug!("pool {:?}: connection {} failed its check: {error}", self.name, item.id);
+        let text = error.to_string();
+        log::debug!("pool {:?}: connection {} failed its check: {}", self.name, item.id, redact(&text));
         self.emit(|handler, pool| {
             handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
         });
         *self.last_check_failure.write() = Some((self.clock.now(), error));
         retire(item, CloseReason::Invalid);
         if fault == Fault::DiscardAll {
-            self.refresh();
+            self.refresh(Duration::ZERO);
         } else {
             self.suspect_idle(begun);
         }
@@ -83,7 +85,11 @@ impl<M: Manager> Core<M> {
     /// Something that was begun at `since` has failed, so the server may have been away: what lies idle and has not worked
     /// after that is checked before anybody gets it, or the next callers would find the dead ones one by one.
     pub(crate) fn suspect_idle(self: &Arc<Self>, since: Moment) {
-        if self.rules.validation == Validation::Never || self.suspecting.swap(true, Ordering::AcqRel) {
+        if self.by_callers() {
+            self.suspect_before(since);
+            return;
+        }
+        if self.rules().validation == Validation::Never || self.suspecting.swap(true, Ordering::AcqRel) {
             return;
         }
         let (suspects, sound): (Vec<_>, Vec<_>) =
@@ -94,10 +100,11 @@ impl<M: Manager> Core<M> {
         let mut begun = 0;
         for _ in 0..threads {
             let (core, queue) = (Arc::clone(self), Arc::clone(&queue));
-            begun += usize::from(helpers::run(Box::new(move || core.check_suspects(&queue))).is_ok());
+            begun += usize::from(self.dispatch(Box::new(move || core.check_suspects(&queue))).is_ok());
         }
         if begun == 0 {
             // No thread to be had, or nothing to be checked: each is checked when its turn comes.
+            self.suspect_before(since);
             let suspects = std::mem::take(&mut *queue.lock());
             suspects.into_iter().for_each(|item| self.admit(item));
             self.suspecting.store(false, Ordering::Release);

@@ -1,13 +1,14 @@
 //! Checkin: what happens when a guard is dropped.
 
 use super::{Core, Item, retire, retire_all};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::event::{self, CloseReason};
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::Rack;
 use crate::pool::seat;
 use crate::pool::shelf::{Mark, Put};
+use crate::redact::redact;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +50,10 @@ fn settle<M: Manager>(put: Put<Item<M>>, rack: &Rack<Item<M>>, slot: u32, mark: 
 #[inline]
 fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
     let core = &*item.home;
+    if core.forked() {
+        // It is the parent's. Not a word to the server: `retire` forgets it.
+        return Some(CloseReason::Detached);
+    }
     let now = core.clock.coarse();
     if core.timed || item.labelled {
         core.note_return(item);
@@ -76,11 +81,18 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
     {
         return Some(reason);
     }
-    let generation = core.generation.load(Ordering::Relaxed);
-    if item.in_its_prime(now, generation, core.rules.max_uses) {
+    if item.in_its_prime(now, core.edition.load(Ordering::Relaxed), core.max_uses) {
         return None;
     }
-    match item.verdict(now, generation, &core.rules, Occasion::Checkin) {
+    sentence(item, now)
+}
+
+/// What a connection is to be closed for by the rules of the day.
+#[cold]
+fn sentence<M: Manager>(item: &mut Item<M>, now: Moment) -> Option<CloseReason> {
+    let core = Arc::clone(&item.home);
+    let rules = core.rules_for(item);
+    match item.verdict(now, &rules, Occasion::Checkin) {
         Verdict::Retire(reason) => Some(reason),
         Verdict::Keep | Verdict::Validate => None,
     }
@@ -103,7 +115,7 @@ impl<M: Manager> Core<M> {
 
     #[cold]
     fn unclean(&self, id: u64, error: &(dyn std::error::Error + 'static)) -> CloseReason {
-        log::debug!("pool {:?}: connection {id} could not be cleaned: {error}", self.name);
+        log::debug!("pool {:?}: connection {id} could not be cleaned: {}", self.name, redact(&error.to_string()));
         self.emit(|handler, pool| {
             handler.reset(pool, &event::Reset { connection: id, error: Some(error) });
         });

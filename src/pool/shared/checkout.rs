@@ -2,6 +2,7 @@
 
 use super::{Core, Item, retire, retire_all};
 use crate::ErrorKind;
+use crate::alarm::Tended;
 use crate::clock::{Moment, ticks};
 use crate::config::Nested;
 use crate::error::Error;
@@ -21,9 +22,9 @@ use std::time::Duration;
 type Place = &'static Location<'static>;
 
 impl<M: Manager> Core<M> {
-    /// A connection, waiting for it no longer than `timeout`.
+    /// A connection, waiting for it no longer than `timeout`, or the pool's own.
     #[inline]
-    pub(crate) fn checkout(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+    pub(crate) fn checkout(self: &Arc<Self>, timeout: Option<Duration>, place: Place) -> Result<Box<Item<M>>, Error> {
         if self.careful {
             return self.checkout_carefully(timeout, place);
         }
@@ -34,7 +35,7 @@ impl<M: Manager> Core<M> {
     }
 
     #[cold]
-    fn checkout_carefully(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+    fn checkout_carefully(self: &Arc<Self>, timeout: Option<Duration>, place: Place) -> Result<Box<Item<M>>, Error> {
         self.refuse_nested()?;
         let idle =
             if self.settings.check_on_caller { self.checkout_here(false, place) } else { self.checkout_idle(place) };
@@ -48,9 +49,9 @@ impl<M: Manager> Core<M> {
     /// done to a connection that has been idle for so long that the server may be gone and the check may hang.
     pub(crate) fn checkout_here(self: &Arc<Self>, any_age: bool, place: Place) -> Option<Box<Item<M>>> {
         let rack = &*self.rack;
-        let fresh = if any_age { u32::MAX } else { self.fresh.max(ticks(CHECKED_HERE)) };
+        let fresh = if any_age { u32::MAX } else { self.fresh.load(Ordering::Relaxed).max(ticks(CHECKED_HERE)) };
         loop {
-            if rack.shelf.alert() & self.barrier != 0 {
+            if rack.shelf.alert() & self.barrier != 0 || self.forked() {
                 return None;
             }
             let now = self.clock.coarse();
@@ -71,13 +72,13 @@ impl<M: Manager> Core<M> {
     #[inline]
     pub(crate) fn checkout_idle(self: &Arc<Self>, place: Place) -> Option<Box<Item<M>>> {
         let rack = &*self.rack;
-        if rack.shelf.alert() & self.barrier != 0 {
+        if rack.shelf.alert() & self.barrier != 0 || self.forked() {
             return None;
         }
         let now = self.clock.coarse();
-        let Taken { slot, entry: mut item, .. } = self.take(now, self.fresh)?;
-        let generation = self.generation.load(Ordering::Relaxed);
-        if !item.in_its_prime(now, generation, self.rules.max_uses) {
+        let Taken { slot, entry: mut item, .. } = self.take(now, self.fresh.load(Ordering::Relaxed))?;
+        let edition = self.edition.load(Ordering::Relaxed);
+        if !item.in_its_prime(now, edition, self.max_uses) {
             item = self.judge(item, now, Occasion::Checkout, false)?;
         }
         self.lend_from(slot, &mut item, now, Duration::ZERO, place);
@@ -132,11 +133,13 @@ impl<M: Manager> Core<M> {
     #[cold]
     fn checkout_slowly(
         self: &Arc<Self>,
-        timeout: Duration,
+        timeout: Option<Duration>,
         place: Place,
         nested: Nested,
     ) -> Result<Box<Item<M>>, Error> {
+        self.refuse_forked()?;
         let began = self.clock.now();
+        let timeout = timeout.unwrap_or_else(|| *self.connection_timeout.read());
         let item = match self.look(false) {
             Some(item) => Ok(item),
             None => {
@@ -174,7 +177,7 @@ impl<M: Manager> Core<M> {
         }
         loop {
             let now = self.clock.coarse();
-            let taken = match self.take(now, self.fresh) {
+            let taken = match self.take(now, self.fresh.load(Ordering::Relaxed)) {
                 Some(taken) => taken,
                 None if self.rack.shelf.any_idle() && self.rack.may_check(now) => self.take(now, u32::MAX)?,
                 None => return None,
@@ -188,9 +191,15 @@ impl<M: Manager> Core<M> {
     /// Whether a connection may be lent. If not, it is dealt with. With `here` the caller would rather wait for the check
     /// than go without.
     #[cold]
-    fn judge(self: &Arc<Self>, item: Box<Item<M>>, now: Moment, on: Occasion, here: bool) -> Option<Box<Item<M>>> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        match item.verdict(now, generation, &self.rules, on) {
+    fn judge(self: &Arc<Self>, mut item: Box<Item<M>>, now: Moment, on: Occasion, here: bool) -> Option<Box<Item<M>>> {
+        let mut rules = self.rules_for(&mut item);
+        if now >= item.expires(&rules) {
+            // Its time may have passed while the process stood still.
+            self.notice_standstill(now);
+            rules = self.rules_for(&mut item);
+        }
+        let verdict = item.verdict(now, &rules, on);
+        match verdict {
             Verdict::Keep => Some(item),
             Verdict::Validate if here || self.checks_here(&item, now) => self.check(item),
             verdict => {
@@ -247,14 +256,18 @@ impl<M: Manager> Core<M> {
             if let Some(item) = self.look(true) {
                 return Ok(item);
             }
-            match self.rack.plan_for(turn.ticket, self.clock.now()) {
+            match self.rack.plan_for(turn.ticket, self.clock.now(), self.by_callers()) {
                 Ok(permits) => self.open_all(permits),
                 Err(outage) => {
                     // Unless a connection has come in the last moment.
                     return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.away(&outage)));
                 }
             }
-            match turn.waiter.sleep(&self.clock, deadline) {
+            match turn.waiter.sleep(&self.clock, self.wake_by(deadline)) {
+                Woken::TimedOut if self.clock.now() < deadline => {
+                    self.do_what_is_due();
+                    self.rack.rest(turn.ticket);
+                }
                 Woken::Look => {
                     if !self.rules_strict()
                         && let Some(item) = self.look(true)
@@ -287,6 +300,18 @@ impl<M: Manager> Core<M> {
         }
     }
 
+    /// Until when a waiter sleeps. In a pool without threads those who wait do what is due.
+    fn wake_by(&self, deadline: Moment) -> Moment {
+        if self.by_callers() { deadline.min(self.clock.now().after(LOOK_ROUND)) } else { deadline }
+    }
+
+    fn do_what_is_due(self: &Arc<Self>) {
+        let now = self.clock.now();
+        if self.alarm.due() <= now {
+            Arc::clone(self).tend(now);
+        }
+    }
+
     /// What a caller makes of the word that it finds in its cell when it leaves.
     fn last_chance(self: &Arc<Self>, word: Word<Item<M>>) -> Option<Result<Box<Item<M>>, Error>> {
         match word {
@@ -313,9 +338,19 @@ impl<M: Manager> Core<M> {
         Error::with_cause(ErrorKind::Connect, text, Some(cause))
     }
 
+    /// The error of somebody who comes to a pool that is paused and takes nobody.
+    pub(crate) fn paused(&self) -> Error {
+        Error::plain(ErrorKind::Paused, format!("the pool {:?} is paused", self.name))
+    }
+
     fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Closed => Error::closed(&self.name),
+            Refusal::Paused => {
+                let error = self.paused();
+                self.emit(|handler, pool| handler.timed_out(pool, &error));
+                error
+            }
             Refusal::Overloaded => {
                 self.counters.overloads.add();
                 let waiting = self.rack.numbers().waiting;
@@ -336,6 +371,7 @@ impl<M: Manager> Core<M> {
         place: Place,
         mut take: impl FnMut(Box<Item<M>>),
     ) -> Result<(), Error> {
+        self.refuse_forked()?;
         let max = self.rack.numbers().max_size;
         if count > max as usize {
             let text = format!("{count} connections were asked for at once, but max_size of {:?} is {max}", self.name);
@@ -361,7 +397,7 @@ impl<M: Manager> Core<M> {
             let item = match self.checkout_idle(place) {
                 Some(item) => item,
                 // Not nested: only one caller gathers at a time.
-                None => self.checkout_slowly(deadline.since(self.clock.now()), place, Nested::Allow)?,
+                None => self.checkout_slowly(Some(deadline.since(self.clock.now())), place, Nested::Allow)?,
             };
             take(item);
         }
@@ -375,6 +411,9 @@ impl<M: Manager> Core<M> {
 
 /// How fresh a connection must be for the r2d2 module to check it on the caller's thread.
 const CHECKED_HERE: Duration = Duration::from_millis(500);
+
+/// How soon a waiter of a pool without threads looks whether anything is due: a fraction of what a person notices.
+const LOOK_ROUND: Duration = Duration::from_millis(20);
 
 /// A waiter's stay in the queue; it leaves on every path.
 struct Turn<'a, E: Send + 'static> {

@@ -6,8 +6,10 @@ use crate::event::{self, CloseReason, State};
 use crate::helpers;
 use crate::manager::Manager;
 use crate::pool::entry::Entry;
+use crate::pool::shelf::Mark;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Parts with a connection: it is closed on a helper thread, and its place is free again afterwards.
 #[cold]
@@ -20,13 +22,19 @@ const CLOSERS: usize = 4;
 
 /// Parts with several connections.
 pub(crate) fn retire_all<M: Manager>(mut items: Vec<Box<Item<M>>>, reason: CloseReason) {
+    let Some(core) = items.first().map(|item| Arc::clone(&item.home)) else { return };
+    if core.forked() {
+        // The sockets are the parent's: closing one would say goodbye in its name.
+        std::mem::forget(items);
+        return;
+    }
     let share = items.len().div_ceil(CLOSERS);
     while !items.is_empty() {
         let rest = items.split_off(share.min(items.len()));
         let farewells: Vec<_> = items.into_iter().map(|item| begin(item, reason)).collect();
         items = rest;
         let job: helpers::Job = Box::new(move || farewells.into_iter().for_each(|farewell| farewell()));
-        if let Err((_, job)) = helpers::run(job) {
+        if let Err((_, job)) = core.dispatch(job) {
             // No thread to be had: closing late would be worse than closing here.
             job();
         }
@@ -39,7 +47,8 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     let core = Arc::clone(&item.home);
     let now = core.clock.now();
     core.emit(|handler, pool| handler.retired(pool, item.id, reason));
-    if matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) {
+    let renewed = || reason == CloseReason::Refresh && core.rules().renewal_of(item.generation).is_some();
+    if matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) || renewed() {
         core.rack.owe();
     }
     core.deaths.lock().forget(item.dies);
@@ -66,6 +75,9 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     }
 }
 
+/// How often somebody looks who waits for borrowed connections of a pool that is not paused.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
 impl<M: Manager> Core<M> {
     /// Takes a connection out of the pool without closing it.
     pub(crate) fn detach(item: Box<Item<M>>) -> M::Connection {
@@ -82,6 +94,9 @@ impl<M: Manager> Core<M> {
 
     /// Closes the pool: who waits fails now, what is idle is closed now, what is borrowed when it comes back.
     pub(crate) fn close(&self) {
+        if self.forked() {
+            return;
+        }
         let (was_open, idle) = self.rack.close(&Error::closed(&self.name));
         if !was_open {
             return;
@@ -94,19 +109,25 @@ impl<M: Manager> Core<M> {
         drop(enrolment);
     }
 
-    /// Makes every connection that is open or being opened now one of an older generation.
-    pub(crate) fn refresh(self: &Arc<Self>) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        let old = self.rack.drain(u32::MAX);
-        let (old, new): (Vec<_>, Vec<_>) =
-            old.into_iter().partition(|item| item.generation != self.generation.load(Ordering::Acquire));
-        for item in new {
-            self.admit(item);
+    /// Judges what is idle by the rules of the day: after they have changed.
+    pub(crate) fn judge_idle(self: &Arc<Self>) {
+        let now = self.clock.now();
+        let slots: Vec<u32> = self.rack.shelf.each().map(|(index, _)| index).collect();
+        let mut old = Vec::new();
+        for index in slots.into_iter().rev() {
+            let Some(mut taken) = self.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
+            let rules = self.rules_for(&mut taken.entry);
+            if taken.entry.generation < rules.oldest {
+                taken.slot.set_mark(Mark::BUSY);
+                old.push(taken.entry);
+            } else {
+                self.put_back(taken.entry, taken.mark);
+            }
         }
         retire_all(old, CloseReason::Refresh);
         // One that was on its way to the shelf may have been missed. It is never lent, but it should not lie there.
-        self.refreshed.store(true, Ordering::Release);
-        self.alarm.at(self.clock.now().after(CLOSE_GRACE));
+        self.rules_changed.store(true, Ordering::Release);
+        self.alarm.at(now.after(CLOSE_GRACE));
         self.open_wanted();
     }
 
@@ -115,10 +136,21 @@ impl<M: Manager> Core<M> {
         self.open_wanted();
     }
 
-    pub(crate) fn pause(&self) {
-        if self.rack.pause() {
+    pub(crate) fn pause(&self, reject: bool) {
+        let error = reject.then(|| self.paused());
+        if self.rack.pause(error.as_ref()) {
             self.emit_state(State::Paused);
         }
+    }
+
+    /// Waits until nobody holds a connection.
+    pub(crate) fn wait_idle(&self, timeout: Duration) -> Result<(), Error> {
+        let began = self.clock.now();
+        let deadline = began.after(timeout);
+        // While the pool is paused, whoever returns a connection comes by the book, and rings; else nobody does.
+        let left = || self.slice_until(deadline).map(|left| left.min(BETWEEN_LOOKS));
+        let nobody = || self.rack.shelf.each().all(|(_, slot)| !slot.mark().is_lent());
+        if self.rack.watch(|_| nobody(), left) { Ok(()) } else { Err(self.still_held(began)) }
     }
 
     pub(crate) fn resume(self: &Arc<Self>) {

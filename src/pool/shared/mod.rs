@@ -7,16 +7,19 @@ mod check;
 mod checkin;
 mod checkout;
 mod close;
+mod fork;
 mod nested;
 mod open;
 mod report;
+pub(crate) mod rules;
+mod warm;
 
 pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
 
 use crate::alarm::Alarm;
 use crate::clock::{Clock, Moment};
-use crate::config::Settings;
+use crate::config::{Maintenance, Settings};
 use crate::error::Cause;
 use crate::event::EventHandler;
 use crate::helpers;
@@ -26,13 +29,16 @@ use crate::pool::entry::{Entry, Rules};
 use crate::pool::lifespan::Deaths;
 use crate::pool::rack::Rack;
 use crate::pool::shelf::Mark;
+use crate::pool::warming::Warming;
 use crate::sync::{AtomicU32, Mutex};
+use forkguard::Guard as ForkGuard;
 use parking_lot::RwLock;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32 as PlainU32, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// A connection of a pool over `M`.
@@ -65,22 +71,31 @@ pub(crate) const CLOSE_GRACE: Duration = Duration::from_millis(100);
 pub(crate) struct Core<M: Manager> {
     pub(crate) rack: Arc<Rack<Item<M>>>,
     pub(crate) clock: Clock,
+    /// Tells the process that made the pool from a child that was forked off.
+    pub(crate) origin: ForkGuard,
     /// Connections that were idle for less than so many ticks are lent without a check.
-    pub(crate) fresh: u32,
+    pub(crate) fresh: PlainU32,
     /// Which alerts bar newcomers from the shelf.
     pub(crate) barrier: u32,
-    pub(crate) rules: Rules,
+    pub(crate) max_uses: u64,
+    /// What connections are judged by, and the number of these rules.
+    pub(crate) rules: Mutex<Rules>,
+    pub(crate) edition: AtomicU32,
+    pub(crate) connection_timeout: RwLock<Duration>,
+    pub(crate) leak_threshold: Mutex<Option<Duration>>,
     /// A checkout has more to look at than the shelf: the r2d2 module's, and where nested ones are refused.
     pub(crate) careful: bool,
     /// Exact use times are measured.
     pub(crate) timed: bool,
     /// Somebody looks on when connections come back: a hook or an event handler.
     pub(crate) observed: bool,
+    /// How many times the pool has been refreshed.
     pub(crate) generation: AtomicU32,
     pub(crate) handler: Option<Box<dyn EventHandler>>,
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) name: Arc<str>,
+    /// As the pool was built. What may change since is beside it.
     pub(crate) settings: Settings,
     pub(crate) counters: crate::stats::Counters,
     /// How many handles there are: the last one that goes closes the pool.
@@ -88,8 +103,8 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) next_connection: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) deaths: Mutex<Deaths>,
-    /// A generation has ended since the last sweep.
-    pub(crate) refreshed: AtomicBool,
+    /// Rules have changed since the last sweep.
+    pub(crate) rules_changed: AtomicBool,
     /// What was idle when something failed is being checked.
     pub(crate) suspecting: AtomicBool,
     /// This and the next are read by everybody who gives up: readers must not hold each other up.
@@ -99,10 +114,32 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) overdue: Mutex<HashMap<u32, (Mark, Lease)>>,
     /// Source lines of nested checkouts that have been told of.
     pub(crate) nested_at: Mutex<HashSet<&'static Location<'static>>>,
+    /// A warm-up that is under way.
+    pub(crate) warming: Mutex<Option<Warming>>,
     /// Only one caller at a time gathers several connections.
     pub(crate) gathering: Mutex<()>,
     pub(crate) alarm: Alarm,
     pub(crate) enrolment: Mutex<Option<helpers::Enrolment>>,
+}
+
+impl<M: Manager> Core<M> {
+    /// Whether the pool has no threads: callers do all the work.
+    pub(crate) fn by_callers(&self) -> bool {
+        self.settings.maintenance == Maintenance::Manual
+    }
+
+    /// Has a job that may block for long done on a helper thread, or here where the pool has none.
+    ///
+    /// # Errors
+    ///
+    /// Gives the job back when no thread can be had.
+    pub(crate) fn dispatch(&self, job: helpers::Job) -> Result<(), (io::Error, helpers::Job)> {
+        if self.by_callers() {
+            job();
+            return Ok(());
+        }
+        helpers::run(job)
+    }
 }
 
 impl<M: Manager> fmt::Debug for Core<M> {

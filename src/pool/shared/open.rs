@@ -5,12 +5,13 @@ use crate::clock::Moment;
 use crate::config::scatter;
 use crate::error::Cause;
 use crate::event::{self, CloseReason, State};
-use crate::helpers;
 use crate::manager::{Fault, Manager};
 use crate::pool::entry::Entry;
 use crate::pool::rack::Permit;
+use crate::redact::redact;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// What an attempt to open a connection ended with.
 type Attempt<C> = Result<C, (Cause, Fault)>;
@@ -18,6 +19,18 @@ type Attempt<C> = Result<C, (Cause, Fault)>;
 impl<M: Manager> Core<M> {
     /// Begins to open as many connections as are wanted and allowed.
     pub(crate) fn open_wanted(self: &Arc<Self>) {
+        if self.by_callers() {
+            // Not here, where somebody returns or closes a connection: those who wait do it, and `maintain`.
+            self.alarm.at(self.clock.now());
+        } else {
+            self.open_now();
+        }
+    }
+
+    pub(crate) fn open_now(self: &Arc<Self>) {
+        if self.forked() {
+            return;
+        }
         self.open_all(self.rack.plan(self.clock.now()));
     }
 
@@ -39,7 +52,7 @@ impl<M: Manager> Core<M> {
             // There may be more to do, for example when this one failed and somebody else still waits.
             core.open_wanted();
         });
-        if let Err((error, job)) = helpers::run(job) {
+        if let Err((error, job)) = self.dispatch(job) {
             self.connect_failed(&(Arc::new(error) as Cause), Fault::Transient, self.clock.now());
             // With the job goes the permit, and only now, so that whoever it wakes sees the failure.
             drop(job);
@@ -66,17 +79,19 @@ impl<M: Manager> Core<M> {
                     log::info!("pool {name:?}: connected again after {failures} failed attempts in {away:.1?}");
                     self.emit_state(State::Up);
                 }
-                if generation == self.generation.load(Ordering::Acquire) {
+                if generation >= self.rules().oldest {
                     self.admit(item);
                 } else {
                     retire(item, CloseReason::Refresh);
                 }
                 drop(pending);
+                self.warm_on();
                 self.alarm.at(self.clock.now());
             }
             Err((cause, fault)) => {
                 self.connect_failed(&cause, fault, begun);
                 drop(permit);
+                self.warm_on();
             }
         }
     }
@@ -111,9 +126,9 @@ impl<M: Manager> Core<M> {
         let born = self.clock.now();
         let took = born.since(begun);
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        let dies = self.rules.max_lifetime.map_or(Moment::NEVER, |lifetime| {
-            self.deaths.lock().plan(born, lifetime, self.settings.max_size, scatter(self.seed, id))
-        });
+        // The edition first: rules that change now make it one of an older edition.
+        let edition = self.edition.load(Ordering::Acquire);
+        let dies = self.plan_death(id, born, generation, &self.rules());
         if let Some(slot) = self.rack.shelf.slot(permit.slot()) {
             slot.connection.store(id, Ordering::Relaxed);
         }
@@ -132,6 +147,7 @@ impl<M: Manager> Core<M> {
             checked: born,
             uses: 0,
             generation,
+            edition,
             // The r2d2 module checks at every checkout, the first one included.
             vouched: !self.settings.check_on_caller,
             broken: false,
@@ -147,10 +163,11 @@ impl<M: Manager> Core<M> {
         self.counters.connect_failures.add();
         let random = scatter(self.seed, self.counters.connect_failures.get());
         let permanent = fault == Fault::Permanent;
-        let failed =
-            self.rack.connect_failed(cause, permanent, now, |failures| self.settings.retry.delay(failures, random));
+        let started = self.counters.opened.get() > 0;
+        let policy = if started { &self.settings.retry } else { &self.settings.start_up };
+        let failed = self.rack.connect_failed(cause, permanent, now, |failures| policy.delay(failures, random));
         if failed.news {
-            log::warn!("pool {:?}: cannot connect: {cause}", self.name);
+            log::warn!("pool {:?}: cannot connect: {}", self.name, redact(&cause.to_string()));
         }
         self.emit_state(State::Down);
         self.emit(|handler, pool| {
@@ -160,7 +177,7 @@ impl<M: Manager> Core<M> {
         match fault {
             Fault::Transient if failed.news => self.suspect_idle(begun),
             Fault::Transient | Fault::Permanent => {}
-            Fault::DiscardAll => self.refresh(),
+            Fault::DiscardAll => self.refresh(Duration::ZERO),
         }
         if let Some(outage) = self.rack.hopeless(now) {
             self.rack.fail_waiters(&self.away(&outage));

@@ -9,6 +9,7 @@ use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shelf::Slot;
+use crate::redact::redact;
 use crate::stats::{Breaker, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +25,7 @@ impl<M: Manager> Core<M> {
 
     #[cold]
     fn report_panic(&self, callback: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
-        let message = message(&*payload);
+        let message = redact(&message(&*payload)).into_owned();
         // A payload whose destructor panics must not take the thread with it.
         drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
         self.counters.panics.add();
@@ -100,6 +101,14 @@ impl<M: Manager> Core<M> {
         })
     }
 
+    /// The error of somebody who waited for borrowed connections from `began` on.
+    pub(crate) fn still_held(&self, began: Moment) -> Error {
+        let waited = self.clock.now().since(began);
+        let numbers = self.rack.numbers();
+        let closed = numbers.phase == Phase::Closed;
+        Error::still_held(&self.name, (waited, closed), self.brief(&numbers), self.holders(usize::MAX))
+    }
+
     /// The error of a caller who began to wait at `began` and whose deadline has passed.
     pub(crate) fn timeout_error(&self, began: Moment, numbers: &Numbers) -> Error {
         let waited = self.clock.now().since(began);
@@ -111,7 +120,7 @@ impl<M: Manager> Core<M> {
             Some((at, cause)) if *at >= began => Some(Arc::clone(cause)),
             _ => None,
         };
-        let (kind, cause) = if numbers.phase == Phase::Paused {
+        let (kind, cause) = if matches!(numbers.phase, Phase::Paused | Phase::Rejecting) {
             (ErrorKind::Paused, None)
         } else if numbers.deadlock {
             (ErrorKind::Deadlock, None)

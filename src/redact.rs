@@ -1,0 +1,136 @@
+//! Takes secrets out of text that others have written: a driver's error, a panic's message, a name.
+//!
+//! Drivers put into their errors what they were given, and that may be a URL with a password. What the pool itself prints or
+//! logs goes through here. The error in `source()` is the driver's own and stays as it is.
+
+use std::borrow::Cow;
+
+/// What stands in the place of a secret.
+const MASK: &str = "***";
+
+/// Words before `=` or `:` whose value nobody is to see. Compared without case, and also as the end of a longer word, as in
+/// `sslpassword` or `db_password`.
+const SECRET_WORDS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "access_key"];
+
+/// The text without passwords of URLs (`scheme://user:password@host`) and without the values of words like `password` and
+/// `token` (`password=...`, `"token": "..."`).
+pub(crate) fn redact(text: &str) -> Cow<'_, str> {
+    // Nearly all texts have neither, and are not copied.
+    if !text.contains("://") && !text.contains(['=', ':']) {
+        return Cow::Borrowed(text);
+    }
+    let mut secrets = user_infos(text);
+    secrets.extend(values(text));
+    if secrets.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    secrets.sort_unstable();
+    let mut clean = String::with_capacity(text.len());
+    let mut from = 0;
+    for (start, end) in secrets {
+        if start < from {
+            // Within the one before; what reaches beyond it is a host.
+            continue;
+        }
+        clean.push_str(text.get(from..start).unwrap_or_default());
+        clean.push_str(MASK);
+        from = end;
+    }
+    clean.push_str(text.get(from..).unwrap_or_default());
+    Cow::Owned(clean)
+}
+
+/// Where URLs have passwords: from the first colon after `://` to the last `@` before the path.
+fn user_infos(text: &str) -> Vec<(usize, usize)> {
+    text.match_indices("://")
+        .filter_map(|(at, separator)| {
+            let begin = at + separator.len();
+            let rest = text.get(begin..)?;
+            // A password may hold anything but white space and quotes if somebody forgot to encode it.
+            let end = rest
+                .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>'))
+                .unwrap_or(rest.len());
+            let at = rest.get(..end)?.rfind('@')?;
+            let colon = rest.get(..at)?.find(':')?;
+            (colon + 1 < at).then_some((begin + colon + 1, begin + at))
+        })
+        .collect()
+}
+
+/// Where values of secret words stand.
+fn values(text: &str) -> Vec<(usize, usize)> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = Vec::new();
+    for word in SECRET_WORDS {
+        for (at, _) in lower.match_indices(word) {
+            if let Some(span) = value_after(text, at + word.len()) {
+                found.push(span);
+            }
+        }
+    }
+    found
+}
+
+/// The value that follows a word: after `=` or `:`, which may stand in quotes or blanks, up to its closing quote, a blank or
+/// a separator.
+fn value_after(text: &str, word_end: usize) -> Option<(usize, usize)> {
+    let rest = text.get(word_end..)?;
+    let sign = rest.find(|c: char| !matches!(c, ' ' | '"' | '\''))?;
+    if !rest.get(sign..)?.starts_with(['=', ':']) {
+        return None;
+    }
+    let after = rest.get(sign + 1..)?;
+    let start = after.find(|c: char| c != ' ')?;
+    let value = after.get(start..)?;
+    let begin = word_end + sign + 1 + start;
+    let span = match value.chars().next()? {
+        quote @ ('"' | '\'') => {
+            let inner = value.get(1..)?;
+            (begin + 1, begin + 1 + inner.find(quote).unwrap_or(inner.len()))
+        }
+        _ => {
+            let end = value.find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | ',' | ')' | '}'));
+            (begin, begin + end.unwrap_or(value.len()))
+        }
+    };
+    (span.0 < span.1).then_some(span)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_of_a_url_or_a_setting_is_left() {
+        for (text, clean) in [
+            ("cannot reach redis://user:s3cr3t@db:6379/0", "cannot reach redis://user:***@db:6379/0"),
+            ("postgres://a:p@ss:w@rd@host/db, then", "postgres://a:***@host/db, then"),
+            ("redis://:s3cr3t@db", "redis://:***@db"),
+            ("host=db password=s3cr3t user=a", "host=db password=*** user=a"),
+            ("host=db password='s3 cr3t' user=a", "host=db password='***' user=a"),
+            (r#"{"Token": "s3cr3t", "n": 1}"#, r#"{"Token": "***", "n": 1}"#),
+            ("http://db/?user=a&db_password=s3cr3t&x=1", "http://db/?user=a&db_password=***&x=1"),
+            ("Server=db;Pwd=s3cr3t;Uid=a", "Server=db;Pwd=***;Uid=a"),
+            ("mysql://a:password=s3cr3t@db", "mysql://a:***@db"),
+            // Rather too much than too little: nobody can tell where a password ends that was not encoded.
+            ("http://host:8080/path?at=a@b", "http://host:***@b"),
+            ("two: redis://:s3cr3t@a redis://:s3cr3t@b", "two: redis://:***@a redis://:***@b"),
+        ] {
+            assert_eq!(redact(text), clean);
+        }
+    }
+
+    #[test]
+    fn other_text_stays_as_it_is() {
+        for text in [
+            "Connection refused (os error 111)",
+            "password authentication failed for user \"app\"",
+            "no such database: app",
+            "redis://db:6379/0 is away",
+            "a mailbox, a@b.c, and 10:30",
+            "",
+        ] {
+            assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text} -> {}", redact(text));
+        }
+    }
+}

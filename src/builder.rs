@@ -196,7 +196,7 @@ impl<M: Manager> Builder<M> {
     /// # Ok::<(), millpond::Error>(())
     /// ```
     pub fn start_up(mut self, policy: RetryPolicy) -> Self {
-        self.settings.start_up = policy;
+        self.settings.set_start_up(policy);
         self
     }
 
@@ -417,7 +417,7 @@ fn core<M: Manager>(
         max_waiting: settings.max_waiting,
         patience,
         fail_fast: settings.when_down == WhenDown::FailFast,
-        start_up: settings.start_up.give_up.unwrap_or(Duration::MAX),
+        start_up: settings.start_up().give_up.unwrap_or(Duration::MAX),
         give_up: settings.retry.give_up.unwrap_or(Duration::MAX),
     };
     Core {

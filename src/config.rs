@@ -193,7 +193,7 @@ pub(crate) struct Settings {
     pub(crate) max_waiting: Option<u32>,
     pub(crate) max_connecting: u32,
     pub(crate) retry: RetryPolicy,
-    pub(crate) start_up: RetryPolicy,
+    start_up: Option<RetryPolicy>,
     pub(crate) when_down: WhenDown,
     pub(crate) nested: Nested,
     pub(crate) maintenance: Maintenance,
@@ -220,7 +220,7 @@ impl Default for Settings {
             max_waiting: None,
             max_connecting: 4,
             retry: RetryPolicy::default(),
-            start_up: RetryPolicy::default().give_up(None),
+            start_up: None,
             when_down: WhenDown::default(),
             nested: Nested::default(),
             maintenance: Maintenance::default(),
@@ -257,8 +257,21 @@ impl Settings {
             check(duration != Some(Duration::ZERO), format!("{name} is 0 s, but it must be longer than nothing"));
         }
         self.retry.problems("retry", &mut check);
-        self.start_up.problems("start_up", &mut check);
+        if let Some(policy) = &self.start_up {
+            policy.problems("start_up", &mut check);
+        }
         problems
+    }
+}
+
+impl Settings {
+    pub(crate) fn set_start_up(&mut self, policy: RetryPolicy) {
+        self.start_up = Some(policy);
+    }
+
+    /// What holds until the first connection has been opened.
+    pub(crate) fn start_up(&self) -> RetryPolicy {
+        self.start_up.clone().unwrap_or_else(|| self.retry.clone().give_up(None))
     }
 }
 

@@ -164,7 +164,7 @@ impl<M: Manager> Core<M> {
         let random = scatter(self.seed, self.counters.connect_failures.get());
         let permanent = fault == Fault::Permanent;
         let started = self.counters.opened.get() > 0;
-        let policy = if started { &self.settings.retry } else { &self.settings.start_up };
+        let policy = if started { self.settings.retry.clone() } else { self.settings.start_up() };
         let failed = self.rack.connect_failed(cause, permanent, now, |failures| policy.delay(failures, random));
         if failed.news {
             log::warn!("pool {:?}: cannot connect: {}", self.name, redact(&cause.to_string()));

@@ -182,7 +182,8 @@ impl<M: Manager> Core<M> {
     /// Whether the settings that the pool was built with would be good with this change.
     pub(crate) fn check_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<(), Error> {
         // The minimum is not of these; it may have been lowered with the maximum.
-        let mut settings = Settings { min_idle: 0, ..self.settings.clone() };
+        let mut settings = self.settings.clone();
+        settings.min_idle = 0;
         change(&mut settings);
         let problems = settings.problems();
         if problems.is_empty() { Ok(()) } else { Err(Error::config(&problems)) }

@@ -95,7 +95,7 @@ impl<M: Manager> Core<M> {
         self.refuse_forked()?;
         let began = self.clock.now();
         let deadline = began.after(timeout);
-        let patience = self.settings.start_up.give_up.unwrap_or(Duration::MAX);
+        let patience = self.settings.start_up().give_up.unwrap_or(Duration::MAX);
         loop {
             if self.by_callers() {
                 self.warm_on();

@@ -1,0 +1,167 @@
+//! What is opened before anybody asks, and starting while the server is away. Time is moved by hand.
+
+mod support;
+
+use millpond::testing::HandClock;
+use millpond::{ErrorKind, Pool, RetryPolicy, WarmUp};
+use std::error::Error as _;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+use support::{LONG, Lab, Refused, assert_healthy, eventually};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn batches_are_opened_side_by_side_with_a_pause_between() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let told: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let bar = Arc::clone(&told);
+    let plan = WarmUp::background(7)
+        .batch(3)
+        .pause(SECOND)
+        .on_progress(move |progress| bar.lock().expect("no panic").push(progress.ready));
+    let gate = Lab::gate(&lab.connect_gate);
+    let pool = Pool::builder(lab.manager()).warm_up(plan).clock(clock.clone()).build().expect("nobody waits");
+    eventually("three at once", || gate.waiting.load(SeqCst) == 3);
+    pool.maintain();
+    assert_eq!(lab.connecting.load(SeqCst), 3, "and no more");
+    *lab.connect_gate.lock().expect("no panic") = None;
+    gate.open();
+    eventually("the first batch is there", || pool.stats().idle == 3);
+    pool.maintain();
+    assert_eq!(lab.attempts.load(SeqCst), 3, "the pause is not over");
+    clock.advance(SECOND);
+    pool.maintain();
+    eventually("the second batch is there", || pool.stats().idle == 6);
+    clock.advance(SECOND);
+    pool.maintain();
+    pool.wait_ready(LONG).expect("the rest");
+    eventually("all are there", || pool.stats().idle == 7);
+    clock.advance(10 * SECOND);
+    pool.maintain();
+    assert_eq!(lab.attempts.load(SeqCst), 7, "exactly as many as were asked for");
+    let told = told.lock().expect("no panic");
+    assert!(told.is_sorted() && told.last() == Some(&7), "{told:?}");
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_lazy_pool_opens_nothing_and_a_later_warm_up_exactly_what_is_asked() {
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).warm_up(WarmUp::lazy()).build().expect("nothing can fail");
+    assert_eq!(lab.attempts.load(SeqCst), 0);
+    pool.warm_up(WarmUp::blocking(5).required()).expect("it connects");
+    assert_eq!((lab.attempts.load(SeqCst), pool.stats().idle), (5, 5));
+    pool.warm_up(WarmUp::blocking(3)).expect("they are there already");
+    assert_eq!(lab.attempts.load(SeqCst), 5);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_server_that_is_away_is_an_error_only_where_that_is_asked() {
+    let lab = Lab::new();
+    lab.refuse.store(true, SeqCst);
+    let builder = || Pool::builder(lab.manager()).max_size(4);
+    let short = |plan: WarmUp| plan.within(Duration::from_millis(30));
+
+    let error = builder().warm_up(short(WarmUp::blocking(2)).required()).build().expect_err("it refuses");
+    assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true));
+    assert!(error.source().is_some_and(|cause| cause.is::<Refused>()));
+
+    let pool = builder().warm_up(short(WarmUp::blocking(2))).build().expect("a warning is enough");
+    lab.refuse.store(false, SeqCst);
+    pool.wait_ready(LONG).expect("the warm-up has gone on in the background");
+    eventually("both are there", || pool.stats().idle == 2);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_start_may_wait_for_the_server_without_end_or_give_up_by_its_own_policy() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    lab.refuse.store(true, SeqCst);
+    let builder = || Pool::builder(lab.manager()).clock(clock.clone()).retry(RetryPolicy::default());
+    let pass = |pool: &Pool<support::Scripted>, seconds: u32| {
+        for _ in 0..seconds * 4 {
+            clock.advance(SECOND / 4);
+            pool.maintain();
+            eventually("the attempt has ended", || pool.stats().connecting == 0);
+        }
+    };
+
+    // Nobody waits: 30 s are enough in operation, but not at the start.
+    let endless = builder().warm_up(WarmUp::background(2)).build().expect("nobody waits");
+    pass(&endless, 60);
+    let after_a_minute = lab.attempts.load(SeqCst);
+    pass(&endless, 60);
+    assert!(lab.attempts.load(SeqCst) > after_a_minute + 10, "it goes on");
+    lab.refuse.store(false, SeqCst);
+    pass(&endless, 2);
+    assert_eq!(endless.stats().idle, 2);
+
+    // Once it has been up, it gives up.
+    lab.refuse.store(true, SeqCst);
+    endless.refresh();
+    endless.set_min_idle(2).expect("no more than the maximum");
+    pass(&endless, 40);
+    let after_forty = lab.attempts.load(SeqCst);
+    pass(&endless, 40);
+    assert_eq!(lab.attempts.load(SeqCst), after_forty, "nobody waits, and half a minute has passed");
+    lab.refuse.store(false, SeqCst);
+    assert_healthy(&endless);
+    drop(endless);
+
+    // A start that gives up ends the waiting of `build`.
+    lab.refuse.store(true, SeqCst);
+    let policy = RetryPolicy::default().give_up(Some(10 * SECOND));
+    let plan = WarmUp::blocking(1).within(Duration::MAX).required();
+    let begun = lab.attempts.load(SeqCst);
+    let pool = builder().start_up(policy).build_lazy().expect("nothing is opened");
+    thread::scope(|scope| {
+        let (waits, its) = (scope.spawn(|| pool.warm_up(plan)), &pool);
+        eventually("it tries", || lab.attempts.load(SeqCst) > begun);
+        pass(its, 11);
+        let error = waits.join().expect("no panic").expect_err("it refuses");
+        assert_eq!(error.kind(), ErrorKind::Connect);
+    });
+}
+
+#[test]
+fn a_permanent_error_ends_a_warm_up_at_once() {
+    let lab = Lab::new();
+    lab.refuse.store(true, SeqCst);
+    lab.permanent.store(true, SeqCst);
+    let plan = WarmUp::blocking(3).within(Duration::MAX).required();
+    let error = Pool::builder(lab.manager()).max_connecting(1).warm_up(plan).build().expect_err("it refuses for good");
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert_eq!(lab.attempts.load(SeqCst), 1);
+}
+
+#[test]
+fn a_plan_that_cannot_be_is_refused_by_name_and_value() {
+    let builder = || Pool::builder(|| Ok::<_, std::io::Error>(())).max_size(4);
+    for (plan, text) in [
+        (WarmUp::blocking(5), "warm_up asks for 5 connections, which is more than max_size 4"),
+        (WarmUp::background(2).batch(0), "warm_up.batch is 0"),
+        (WarmUp::blocking(2).within(Duration::ZERO), "warm_up.within is 0 s"),
+        (WarmUp::background(2).required(), "warm_up is required, but nobody waits"),
+    ] {
+        for error in [
+            builder().warm_up(plan.clone()).build().expect_err(text),
+            builder().build_lazy().expect("nothing is opened").warm_up(plan).expect_err(text),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_progress_callback_that_panics_costs_nothing() {
+    let lab = Lab::new();
+    let plan = WarmUp::blocking(3).required().on_progress(|_| std::panic::resume_unwind(Box::new("scripted panic")));
+    let pool = Pool::builder(lab.manager()).max_size(3).warm_up(plan).build().expect("it connects");
+    assert!(pool.stats().panics > 0);
+    assert_healthy(&pool);
+}

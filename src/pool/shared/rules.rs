@@ -75,13 +75,18 @@ impl<M: Manager> Core<M> {
         let natural = rules
             .max_lifetime
             .map_or(Moment::NEVER, |lifetime| deaths.plan(born, lifetime, size, scatter(self.seed, id)));
-        match rules.renewal_of(generation) {
-            None => natural,
-            Some(Renewal { from, until, .. }) => {
-                deaths.forget(natural);
-                deaths.renew(from, until, id, natural)
+        let (from, until, latest) = match (rules.renewal_of(generation), rules.max_lifetime) {
+            (Some(Renewal { from, until, .. }), _) => (from, until, natural),
+            // It would have died while the process stood still, as others would have.
+            (None, Some(lifetime)) if natural <= rules.thawed => {
+                let expires = born.after(lifetime);
+                let latest = if expires <= rules.thawed { Moment::NEVER } else { expires };
+                (rules.thawed, rules.thawed.after(lifetime / 2), latest)
             }
-        }
+            (None, _) => return natural,
+        };
+        deaths.forget(natural);
+        deaths.renew(from, until, id, latest)
     }
 
     /// Makes every connection that is open or being opened now one of an older generation, and has them retired: all at
@@ -127,7 +132,9 @@ impl<M: Manager> Core<M> {
             "pool {:?}: the process stood still for {stood:.1?}; what is idle is checked before it is lent",
             self.name
         );
-        self.change_rules(|rules, _| (rules.suspect, rules.thawed) = (now, now));
+        self.change_rules(|rules, edition| (rules.suspect, rules.thawed, rules.replanned) = (now, now, edition));
+        self.rules_changed.store(true, Ordering::Release);
+        self.alarm.at(now);
     }
 
     pub(crate) fn set_max_lifetime(self: &Arc<Self>, lifetime: Option<Duration>) -> Result<(), Error> {

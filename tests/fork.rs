@@ -1,0 +1,128 @@
+//! A child that is forked off a process with a pool: it is told so, uses no connection of its parent's, and can have a pool
+//! of its own. A program of its own, because a fork copies one thread only.
+
+#[cfg(not(unix))]
+fn main() {
+    println!("skipped: no fork");
+}
+
+#[cfg(unix)]
+fn main() {
+    unix::main();
+}
+
+#[cfg(unix)]
+mod unix {
+    use fork::Fork;
+    use millpond::{ErrorKind, Pool, PooledConnection, Validation};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::process::exit;
+    use std::thread;
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Says goodbye to the server when it is dropped, as drivers do.
+    struct Polite(TcpStream);
+
+    impl Drop for Polite {
+        fn drop(&mut self) {
+            drop(self.0.write_all(b"Q"));
+        }
+    }
+
+    /// Answers each byte with itself, until it is told to quit or the peer is gone; says which.
+    fn serve(mut stream: TcpStream) -> bool {
+        let mut byte = [0];
+        loop {
+            match stream.read(&mut byte) {
+                Ok(1) if byte == *b"Q" => return true,
+                Ok(1) => drop(stream.write_all(&byte)),
+                _ => return false,
+            }
+        }
+    }
+
+    fn echo(conn: &mut Polite, byte: u8) -> bool {
+        let mut answer = [0];
+        conn.0.write_all(&[byte]).is_ok() && conn.0.read_exact(&mut answer).is_ok() && answer == [byte]
+    }
+
+    pub(super) fn main() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let serving: Vec<_> = (0..3)
+                .map(|_| {
+                    let (stream, _) = listener.accept().expect("somebody connects");
+                    thread::spawn(move || serve(stream))
+                })
+                .collect();
+            serving.into_iter().map(|one| one.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        let open = move || TcpStream::connect(address).map(Polite);
+        let pool = Pool::builder(open).max_size(2).validation(Validation::Never).build().expect("it answers");
+        let mut held = pool.get().expect("idle");
+        drop(pool.get().expect("there is room"));
+        assert!(echo(&mut held, b'a'));
+
+        // What the test prints is not to be printed twice.
+        std::io::stdout().flush().expect("a terminal or a pipe");
+        match fork::fork().expect("there is room for a child") {
+            Fork::Child => child(&pool, held, open),
+            Fork::Parent(child) => {
+                let status = fork::waitpid(child).expect("it is ours");
+                assert_eq!(status, 0, "the child's wait status");
+            }
+        }
+
+        // The parent is unaffected: nobody has said goodbye in its name, and nobody has read its answers.
+        assert!(echo(&mut held, b'b'));
+        drop(held);
+        let mut both = pool.get_many(2).expect("idle");
+        assert!(both.iter_mut().all(|conn| echo(conn, b'c')));
+        assert_eq!(pool.stats().opened, 2);
+        drop(both);
+        pool.close_and_wait(LONG).expect("nothing is left");
+        let goodbyes = server.join().expect("no panic");
+        assert_eq!(goodbyes, [true, true, true], "two of the parent's and one of the child's own");
+        println!("a forked child uses no connection of its parent's: ok");
+    }
+
+    type Guard<F> = PooledConnection<millpond::FnManager<F, Polite, std::io::Error>>;
+
+    fn child<F>(pool: &Pool<millpond::FnManager<F, Polite, std::io::Error>>, held: Guard<F>, open: F) -> !
+    where
+        F: Fn() -> std::io::Result<Polite> + Send + Sync + 'static,
+    {
+        // A failed assertion must not run on in the parent's code.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for result in [
+                pool.get().map(drop),
+                pool.get_timeout(LONG).map(drop),
+                pool.get_many(1).map(drop),
+                pool.with(|_| ()),
+                pool.wait_ready(LONG),
+                pool.close_and_wait(LONG),
+            ] {
+                let error = result.expect_err("it is the parent's");
+                assert_eq!(error.kind(), ErrorKind::Forked);
+                assert!(error.to_string().contains("build a pool after the fork"), "{error}");
+            }
+            assert!(pool.try_get().is_none());
+            pool.maintain();
+            pool.refresh();
+            pool.resize(1).expect("harmless");
+            pool.close();
+            drop(held);
+            drop(pool.clone());
+            // A pool of its own, with threads of its own.
+            let own = Pool::builder(open).max_size(1).build().expect("it answers");
+            assert!(echo(&mut own.get().expect("idle"), b'd'));
+            own.close_and_wait(LONG).expect("nothing is left");
+        }));
+        // Not an end by return: destructors of the parent's pool would run here.
+        exit(i32::from(outcome.is_err()));
+    }
+}

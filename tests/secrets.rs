@@ -1,0 +1,150 @@
+//! A password that a driver, a panic or a name brings along reaches nothing that the pool prints or logs. One test, because
+//! it hears all log lines of its process.
+
+use log::{LevelFilter, Log, Metadata, Record};
+use millpond::event::{EventHandler, Panicked};
+use millpond::{Error, Fault, Manager, Pool, PooledConnection, R2d2, WarmUp, kind};
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+const SENTINEL: &str = "s3nt1nel";
+
+fn url() -> String {
+    format!("redis://app:{SENTINEL}@db.example:6379/0")
+}
+
+struct Lines;
+
+static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn hear(text: String) {
+    HEARD.lock().expect("no panic").push(text);
+}
+
+impl Log for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &Record<'_>) {
+        if record.target().starts_with("millpond") {
+            hear(record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}
+
+struct Events;
+
+impl EventHandler for Events {
+    fn timed_out(&self, pool: &str, error: &Error) {
+        hear(format!("{pool}: {error} {error:?}"));
+    }
+    fn panicked(&self, pool: &str, event: &Panicked<'_>) {
+        hear(format!("{pool}: {event:?}"));
+    }
+}
+
+/// A driver's error that shows what it was given, as many do.
+#[derive(Debug)]
+struct Chatty;
+
+impl fmt::Display for Chatty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot reach {} (password={SENTINEL})", url())
+    }
+}
+
+impl std::error::Error for Chatty {}
+
+/// What fails, in turn.
+#[derive(Debug)]
+struct Client {
+    #[allow(dead_code, reason = "it is what a derived `Debug` would print")]
+    url: String,
+    ill: &'static str,
+    opened: AtomicU32,
+}
+
+impl Manager for Client {
+    type Connection = u32;
+    type Error = Chatty;
+
+    fn connect(&self) -> Result<u32, Chatty> {
+        let number = self.opened.fetch_add(1, SeqCst);
+        match self.ill {
+            "connect" => Err(Chatty),
+            "panic" if number > 0 => panic!("no such thing as {}", url()),
+            _ => Ok(number),
+        }
+    }
+    fn is_valid(&self, _: &mut u32) -> Result<(), Chatty> {
+        if self.ill == "is_valid" { Err(Chatty) } else { Ok(()) }
+    }
+    fn reset(&self, _: &mut u32) -> Result<(), Chatty> {
+        if self.ill == "reset" { Err(Chatty) } else { Ok(()) }
+    }
+    fn classify(&self, _: &Chatty) -> Fault {
+        Fault::Transient
+    }
+}
+
+impl r2d2::ManageConnection for Client {
+    type Connection = u32;
+    type Error = Chatty;
+
+    fn connect(&self) -> Result<u32, Chatty> {
+        Err(Chatty)
+    }
+    fn is_valid(&self, _: &mut u32) -> Result<(), Chatty> {
+        Err(Chatty)
+    }
+    fn has_broken(&self, _: &mut u32) -> bool {
+        false
+    }
+}
+
+fn client(ill: &'static str) -> Client {
+    Client { url: url(), ill, opened: AtomicU32::new(0) }
+}
+
+#[test]
+fn no_secret_reaches_a_log_line_an_error_a_debug_output_or_an_event() {
+    log::set_logger(&Lines).expect("nobody else logs here");
+    log::set_max_level(LevelFilter::Trace);
+    // A panic's own message on the terminal is the process's, not the pool's.
+    std::panic::set_hook(Box::new(|_| {}));
+    for ill in ["connect", "panic", "is_valid", "reset", "none"] {
+        let builder = Pool::builder::<kind::Native>(client(ill))
+            .name(url())
+            .max_size(2)
+            .connection_timeout(Duration::from_millis(30))
+            .validation(millpond::Validation::Always)
+            .warm_up(WarmUp::blocking(2).within(Duration::from_millis(30)))
+            .event_handler(Events);
+        hear(format!("{builder:?}"));
+        let pool = builder.build().expect("a warning is enough");
+        hear(format!("{pool:?} {:?} {}", pool.stats(), pool.name()));
+        let mut held: Vec<_> = (0..3)
+            .filter_map(|_| pool.get().inspect_err(|error| hear(format!("{error} {error:?} {error:#?}"))).ok())
+            .collect();
+        held.iter_mut().for_each(|conn| PooledConnection::set_label(conn, url()));
+        hear(format!("{:?} {held:?}", pool.holders()));
+        if let Err(error) = pool.get() {
+            hear(format!("{error} {error:?} {:?}", error.holders()));
+        }
+        drop(held);
+        drop(pool.close_and_wait(Duration::from_secs(60)).inspect_err(|error| hear(format!("{error:?}"))));
+    }
+    hear(format!("{:?}", R2d2(client("none"))));
+    let pool = millpond::r2d2::Pool::builder().connection_timeout(Duration::from_millis(30));
+    let error = pool.max_size(1).build(client("connect")).expect_err("it does not connect");
+    hear(format!("{error} {error:?}"));
+
+    let heard = HEARD.lock().expect("no panic");
+    assert!(heard.len() > 40, "the test hears what it is to judge: {}", heard.len());
+    assert!(heard.iter().any(|line| line.contains("redis://app:***@db.example")), "and shows the rest");
+    let told: Vec<_> = heard.iter().filter(|line| line.contains(SENTINEL)).collect();
+    assert!(told.is_empty(), "{told:#?}");
+}

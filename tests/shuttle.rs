@@ -23,7 +23,9 @@
 #![cfg(shuttle)]
 
 use millpond::testing::HandClock;
-use millpond::{Builder, ErrorKind, Fairness, Fault, Manager, Pool, PooledConnection, RetryPolicy, Validation};
+use millpond::{
+    Builder, ErrorKind, Fairness, Fault, Maintenance, Manager, Pool, PooledConnection, RetryPolicy, Validation, WarmUp,
+};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::sync::atomic::AtomicU32 as Point;
@@ -754,6 +756,200 @@ fn upkeep_beside_callers_takes_nothing_away_from_them() {
             })
             .collect();
         with_keeper(Some(&pool), &clock, micros(2), callers);
+        assert_whole(pool, lab, &clock);
+    });
+}
+
+#[test]
+fn rules_may_change_beneath_the_callers() {
+    explore("new rules", |lab| {
+        let clock = HandClock::new();
+        let max = some_size();
+        let pool = build(lab.builder(&clock, max).idle_timeout(None).max_lifetime(None));
+        let mut callers: Vec<_> = (0..3)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    for _ in 0..3 {
+                        pool.get().expect("nobody holds one for ever").exclusively();
+                        switch();
+                    }
+                })
+            })
+            .collect();
+        callers.push(thread::spawn({
+            let (pool, lab) = (pool.clone(), Arc::clone(lab));
+            move || {
+                for _ in 0..3 {
+                    let mut rng = thread_rng();
+                    let some = Some(micros(rng.gen_range(2..30)));
+                    match rng.gen_range(0..6) {
+                        0 => pool.set_max_lifetime(some).expect("more than nothing"),
+                        1 => pool.set_idle_timeout(some).expect("more than nothing"),
+                        2 => pool.set_min_idle(rng.gen_range(0..=max)).expect("no more than the maximum"),
+                        3 => pool.refresh_over(micros(rng.gen_range(2..30))),
+                        4 => lab.refresh(&pool),
+                        _ => pool.set_validation(Validation::IfIdleFor(micros(1))),
+                    }
+                    switch();
+                }
+            }
+        }));
+        with_keeper(Some(&pool), &clock, micros(2), callers);
+        pool.set_validation(Validation::Never);
+        assert_whole(pool, lab, &clock);
+    });
+}
+
+#[test]
+fn a_staggered_refresh_is_complete_when_its_time_is_over() {
+    explore("staggered refresh", |lab| {
+        let clock = HandClock::new();
+        let pool = build(lab.builder(&clock, some_size()).idle_timeout(None).max_lifetime(None));
+        drop(pool.get().expect("it connects"));
+        let before = lab.opened.load(SeqCst);
+        pool.refresh_over(micros(20));
+        let callers = (0..3)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        pool.get().expect("nobody holds one for ever").exclusively();
+                        switch();
+                    }
+                })
+            })
+            .collect();
+        with_keeper(Some(&pool), &clock, micros(2), callers);
+        clock.advance(micros(20));
+        pool.maintain();
+        lab.outdated.fetch_max(before, SeqCst);
+        assert_whole(pool, lab, &clock);
+    });
+}
+
+#[test]
+fn a_pool_that_rejects_for_a_while_forgets_nobody() {
+    explore("rejecting", |lab| {
+        let clock = HandClock::new();
+        let pool = build(lab.builder(&clock, some_size()));
+        let mut callers: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        match pool.get() {
+                            Ok(conn) => conn.exclusively(),
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::Paused, "{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        callers.push(thread::spawn({
+            let pool = pool.clone();
+            move || {
+                for _ in 0..2 {
+                    if thread_rng().gen_range(0..2) == 0 {
+                        pool.pause()
+                    } else {
+                        pool.pause_and_reject()
+                    }
+                    switch();
+                    pool.resume();
+                }
+            }
+        }));
+        join(callers);
+        assert_whole(pool, lab, &clock);
+    });
+}
+
+#[test]
+fn callers_of_a_pool_without_threads_serve_themselves_and_each_other() {
+    explore("no threads", |lab| {
+        let clock = HandClock::new();
+        let builder = lab.builder(&clock, some_size()).maintenance(Maintenance::Manual);
+        let failing = thread_rng().gen_range(0..2) == 0;
+        if failing {
+            lab.ills.connect.store(thread_rng().gen_range(10..60), SeqCst);
+        }
+        let pool = build(builder.max_uses(Some(thread_rng().gen_range(1..4))));
+        let callers = (0..4)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        match pool.get() {
+                            Ok(conn) => conn.exclusively(),
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        if failing {
+            // Time passes, or nobody would try again; nobody but the callers does, who look round every 20 ms.
+            with_keeper(None, &clock, micros(5000), callers);
+        } else {
+            // Time stands still: whoever is forgotten sleeps for ever.
+            join(callers);
+        }
+        lab.well();
+        // Looking round is all that there is to end a pause after a failure.
+        let timer = thread::spawn({
+            let clock = clock.clone();
+            move || (0..50).for_each(|_| clock.advance(micros(1000)))
+        });
+        timer.join().expect("the timer does not panic");
+        assert_whole(pool, lab, &clock);
+    });
+}
+
+#[test]
+fn warming_up_beside_callers_opens_what_was_asked_and_tells_of_it_in_order() {
+    explore("warm-up", |lab| {
+        let clock = HandClock::new();
+        let max = some_size();
+        let wanted = thread_rng().gen_range(1..=max);
+        let told = Arc::new(AtomicU32::new(0));
+        let plan = WarmUp::background(wanted)
+            .batch(thread_rng().gen_range(1..=2))
+            .pause(micros(thread_rng().gen_range(0..10)))
+            .on_progress({
+                let told = Arc::clone(&told);
+                move |progress| {
+                    let before = told.load(SeqCst);
+                    switch();
+                    assert_eq!(told.swap(progress.ready, SeqCst), before, "told by two at once");
+                    assert!(progress.ready >= before, "fewer than before");
+                }
+            });
+        if thread_rng().gen_range(0..2) == 0 {
+            lab.ills.connect.store(thread_rng().gen_range(10..60), SeqCst);
+        }
+        let pool = build(lab.builder(&clock, max));
+        let mut callers: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    match pool.get() {
+                        Ok(conn) => conn.exclusively(),
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error}"),
+                    };
+                })
+            })
+            .collect();
+        callers.push(thread::spawn({
+            let pool = pool.clone();
+            move || {
+                pool.warm_up(plan).expect("a good plan");
+                if let Err(error) = pool.wait_ready(FOR_EVER) {
+                    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+                }
+            }
+        }));
+        with_keeper(Some(&pool), &clock, micros(4), callers);
         assert_whole(pool, lab, &clock);
     });
 }

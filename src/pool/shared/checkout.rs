@@ -192,6 +192,13 @@ impl<M: Manager> Core<M> {
     /// than go without.
     #[cold]
     fn judge(self: &Arc<Self>, mut item: Box<Item<M>>, now: Moment, on: Occasion, here: bool) -> Option<Box<Item<M>>> {
+        let idle = now.tick().wrapping_sub(item.proven().tick());
+        if item.in_its_prime(now, self.edition.load(Ordering::Relaxed), self.max_uses)
+            && idle < self.fresh.load(Ordering::Relaxed)
+        {
+            // The usual case of a hand-over, without the lock of the rules.
+            return Some(item);
+        }
         let mut rules = self.rules_for(&mut item);
         if now >= item.expires(&rules) {
             // Its time may have passed while the process stood still.

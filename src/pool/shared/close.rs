@@ -155,7 +155,8 @@ impl<M: Manager> Core<M> {
 
     pub(crate) fn resume(self: &Arc<Self>) {
         if self.rack.resume() {
-            self.emit_state(State::Up);
+            let away = self.rack.numbers().outage.is_some();
+            self.emit_state(if away { State::Down } else { State::Up });
             self.open_wanted();
         }
     }

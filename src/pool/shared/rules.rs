@@ -65,7 +65,11 @@ impl<M: Manager> Core<M> {
             self.deaths.lock().forget(item.dies);
             item.dies = self.plan_death(item.id, item.born, item.generation, &rules);
         }
-        item.edition = edition;
+        let suspect = rules.validation != Validation::Never && item.proven() < rules.suspect;
+        if !suspect {
+            // A suspect stays one of an older edition, or the fast path would lend it.
+            item.edition = edition;
+        }
         rules
     }
 

@@ -74,16 +74,23 @@
 //! | [`fairness`](Builder::fairness) | in turn after 1 ms | who gets a connection that others wait for |
 //! | [`max_connecting`](Builder::max_connecting) | 4 | how many connections are opened at the same time |
 //! | [`retry`](Builder::retry) | a thirtieth of the outage, 25 ms to 1 s | pauses after failed attempts to connect |
+//! | [`start_up`](Builder::start_up) | the same, without an end | pauses until the first connection was opened |
+//! | [`warm_up`](Builder::warm_up) | `min_idle`, at least one, required | what is opened at the start, and who waits for it |
 //! | [`when_down`](Builder::when_down) | wait | what callers do while connecting fails |
 //! | [`nested`](Builder::nested) | warn | what happens when a thread borrows while it holds a connection |
 //! | [`leak_threshold`](Builder::leak_threshold) | never | after how long a borrowed connection is told of |
 //! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
 //! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
+//! | [`maintenance`](Builder::maintenance) | in the background | whether the pool has threads of its own |
 //!
 //! [`Builder::build`] opens `min_idle` connections, at least one, so that a wrong address is found at the start;
-//! [`Builder::build_lazy`] opens none. Both report all that is wrong with the settings in one error. A running pool can
-//! be [resized](Pool::resize), [refreshed](Pool::refresh), [paused](Pool::pause) and [closed](Pool::close).
+//! [`Builder::build_lazy`] opens none; a [`WarmUp`] says otherwise. Both report all that is wrong with the settings in one
+//! error.
+//!
+//! A running pool can be [resized](Pool::resize), [refreshed](Pool::refresh), at once or
+//! [bit by bit](Pool::refresh_over), [paused](Pool::pause), [warmed up](Pool::warm_up) and [closed](Pool::close), and its
+//! times can be changed, by [`set_connection_timeout`](Pool::set_connection_timeout) and its neighbours.
 //!
 //! # Which pool to choose
 //!
@@ -206,7 +213,12 @@
 //! - **Cleaning comes first.** [`Manager::reset`] and `on_return` have run before anybody else can have the connection,
 //!   and one that a panicking thread drops is closed.
 //! - **Limits are exact.** No connection is lent after its lifetime (to within 10 ms, the step of the clock), after a
-//!   [`refresh`](Pool::refresh), or more often than `max_uses`.
+//!   [`refresh`](Pool::refresh), or more often than `max_uses`. One exception: what came due while the process was stopped is
+//!   checked and replaced bit by bit, because all at once would be a storm.
+//! - **A forked child shares nothing.** It gets [`ErrorKind::Forked`] instead of a connection whose socket its parent uses,
+//!   and dropping what it inherited says no word to the server. It can have a pool of its own.
+//! - **Secrets stay in.** What the pool prints or logs has no password of a URL in it, and no value of a word like `password`
+//!   or `token`, also where a driver's error or a panic brought it along. The error in `source()` is the driver's own.
 //! - **Everybody learns the cause.** All who waited in vain for a connection that could not be opened get the manager's
 //!   own error, not only one of them.
 //! - **The books balance.** `opened - closed = size` whenever the pool is at rest.
@@ -229,13 +241,10 @@
 //!
 //! Not yet:
 //!
-//! - Warming up in steps; pools without any thread of their own.
 //! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
 //! - Metrics, a health report, a status page.
-//! - Removing passwords from the driver's own error texts: these are passed on and logged as they are. (`Debug` of a
-//!   pool or a builder prints no manager.)
 //!
 //! # Features
 //!
@@ -248,7 +257,7 @@
 //!
 //! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
 //! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
-//! [`Pool::close_and_wait`] waits for that.
+//! [`Pool::close_and_wait`] waits for that. Where threads are not wanted, [`Maintenance::Manual`] does without.
 //!
 //! # From r2d2
 //!

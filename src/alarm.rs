@@ -63,6 +63,7 @@ impl Alarm {
     }
 
     /// A moment before `limit` at which the keeper was to come and has not; told once.
+    #[allow(clippy::significant_drop_tightening, reason = "the lock covers two lines, on purpose")]
     pub(crate) fn missed(&self, limit: Moment) -> Option<Moment> {
         let mut wish = self.0.lock();
         let missed = wish.keeper.is_some() && wish.due < limit;

@@ -16,7 +16,7 @@ pub struct WarmUpProgress {
     pub failures: u64,
 }
 
-type OnProgress = Arc<dyn Fn(WarmUpProgress) + Send + Sync>;
+pub(crate) type OnProgress = Arc<dyn Fn(WarmUpProgress) + Send + Sync>;
 
 /// Connections to be opened ahead of time: how many, who waits for them, and how gently.
 ///

@@ -42,7 +42,7 @@ fn batches_are_opened_side_by_side_with_a_pause_between() {
     clock.advance(10 * SECOND);
     pool.maintain();
     assert_eq!(lab.attempts.load(SeqCst), 7, "exactly as many as were asked for");
-    let told = told.lock().expect("no panic");
+    let told = told.lock().expect("no panic").clone();
     assert!(told.is_sorted() && told.last() == Some(&7), "{told:?}");
     assert_healthy(&pool);
 }

@@ -7,7 +7,7 @@ use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::warming::{Step, Warming};
 use crate::redact::redact;
-use crate::warm_up::{WarmUp, WarmUpProgress};
+use crate::warm_up::{OnProgress, WarmUp, WarmUpProgress};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,29 +59,7 @@ impl<M: Manager> Core<M> {
     /// Takes the next step of a warm-up, if one is under way: whenever a connection has been opened, an attempt has failed,
     /// or a pause is over.
     pub(crate) fn warm_on(self: &Arc<Self>) {
-        loop {
-            let now = self.clock.now();
-            let (tell, progress) = {
-                let mut slot = self.warming.lock();
-                let Some(warming) = slot.as_mut() else { return };
-                let ready = self.rack.numbers().ready;
-                let step = warming.advance(ready, now);
-                match step {
-                    Step::Open(target) => self.rack.set_warm(target),
-                    Step::Pause(until) => self.alarm.at(until),
-                    Step::Done => self.rack.set_warm(0),
-                }
-                let wanted = warming.plan.wanted;
-                let failures = self.counters.connect_failures.get();
-                let progress = WarmUpProgress { ready: ready.min(wanted), wanted, failures };
-                if !warming.begin_telling(progress) {
-                    if step == Step::Done && !warming.is_telling() {
-                        *slot = None;
-                    }
-                    return;
-                }
-                (warming.plan.progress.clone(), progress)
-            };
+        while let Some((tell, progress)) = self.warm_step() {
             if let Some(tell) = tell {
                 drop(self.guarded("on_progress", || tell(progress)));
             }
@@ -89,6 +67,31 @@ impl<M: Manager> Core<M> {
                 warming.end_telling();
             }
         }
+    }
+
+    /// Takes a step. Returns what is to be told of it, unless somebody else is telling: that one comes back.
+    #[allow(clippy::significant_drop_tightening, reason = "a step and what is told of it belong together")]
+    fn warm_step(&self) -> Option<(Option<OnProgress>, WarmUpProgress)> {
+        let now = self.clock.now();
+        let mut slot = self.warming.lock();
+        let warming = slot.as_mut()?;
+        let ready = self.rack.numbers().ready;
+        let step = warming.advance(ready, now);
+        match step {
+            Step::Open(target) => self.rack.set_warm(target),
+            Step::Pause(until) => self.alarm.at(until),
+            Step::Done => self.rack.set_warm(0),
+        }
+        let wanted = warming.plan.wanted;
+        let failures = self.counters.connect_failures.get();
+        let progress = WarmUpProgress { ready: ready.min(wanted), wanted, failures };
+        if warming.begin_telling(progress) {
+            return Some((warming.plan.progress.clone(), progress));
+        }
+        if step == Step::Done && !warming.is_telling() {
+            *slot = None;
+        }
+        None
     }
 
     fn wait_for(self: &Arc<Self>, wanted: u32, timeout: Duration) -> Result<(), Error> {

@@ -15,16 +15,17 @@ use millpond::{CloseReason, Fault, FnManager, Pool, Validation};
 use millpond_drivers::{PATIENCE, Redis, SHORT, TempDir, assert_whole, fill};
 use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
-fn ask(connection: &mut Connection, words: &[&str]) -> RedisResult<redis::Value> {
-    let mut command = redis::cmd(words[0]);
-    for word in &words[1..] {
-        command.arg(*word);
-    }
+fn ask(connection: &mut Connection, words: &str) -> RedisResult<redis::Value> {
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap_or_default());
+    words.for_each(|word| {
+        command.arg(word);
+    });
     command.query(connection)
 }
 
 fn answers(connection: &mut Connection) {
-    ask(connection, &["PING"]).expect("it answers");
+    ask(connection, "PING").expect("it answers");
 }
 
 fn admin(redis: &Redis) -> Connection {
@@ -37,7 +38,7 @@ fn after_a_password_was_rotated_every_connection_has_the_new_one() {
     let Some(redis) = Redis::start() else { return };
     let mut admin = admin(&redis);
     let rotate = |admin: &mut Connection, password: &str| {
-        ask(admin, &["CONFIG", "SET", "requirepass", password]).expect("it obeys");
+        ask(admin, &format!("CONFIG SET requirepass {password}")).expect("it obeys");
     };
     rotate(&mut admin, "first");
     let port = redis.port();
@@ -83,7 +84,7 @@ fn when_the_primary_is_demoted_no_connection_to_it_is_lent_any_more() {
     let open = move || Client::open(current.lock().expect("no panic").as_str())?.get_connection();
     // A write that a replica refuses, as many proxies check for it.
     let manager = FnManager::new(open)
-        .check(|connection| ask(connection, &["SET", "millpond:check", "1", "EX", "1"]).map(drop))
+        .check(|connection| ask(connection, "SET millpond:check 1 EX 1").map(drop))
         .classify(|error: &RedisError| match error.kind() {
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Fault::DiscardAll,
             _ => Fault::Transient,
@@ -92,14 +93,14 @@ fn when_the_primary_is_demoted_no_connection_to_it_is_lent_any_more() {
     let pool = pool.expect("the server is up");
     fill(&pool);
     let mut admin = admin(&first);
-    ask(&mut admin, &["REPLICAOF", "127.0.0.1", &second.port().to_string()]).expect("it obeys");
+    ask(&mut admin, &format!("REPLICAOF 127.0.0.1 {}", second.port())).expect("it obeys");
     *primary.lock().expect("no panic") = second.url();
     let mut connection = pool.get().expect("one to the new primary");
-    ask(&mut connection, &["SET", "key", "value"]).expect("it is not read-only");
+    ask(&mut connection, "SET key value").expect("it is not read-only");
     drop(connection);
     let closed = pool.stats().closed;
     assert!(closed.by(CloseReason::Invalid) <= 2, "one check told of all of them: {closed:?}");
-    assert_whole(&pool, |connection| drop(ask(connection, &["SET", "key", "value"]).expect("a primary")));
+    assert_whole(&pool, |connection| drop(ask(connection, "SET key value").expect("a primary")));
     assert_eq!(pool.stats().closed.by(CloseReason::Invalid) + pool.stats().closed.by(CloseReason::Refresh), 5);
 }
 

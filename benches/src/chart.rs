@@ -221,28 +221,28 @@ impl Axis {
 }
 
 /// The label of a tick, which is a round number: without digits that say nothing.
-fn plain(tick: f64) -> String {
+pub(crate) fn plain(tick: f64) -> String {
     if tick >= 100.0 { number(tick) } else { format!("{}", (tick * 1e6).round() / 1e6) }
 }
 
 /// The next of 1, 2, 5, 10, 20 …
-fn round_step(least: f64) -> f64 {
+pub(crate) fn round_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     let digit = least / power;
     power * [1.0, 2.0, 5.0].into_iter().find(|round| *round >= digit).unwrap_or(10.0)
 }
 
-fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
+pub(crate) fn line(svg: &mut String, class: &str, x1: f64, y1: f64, x2: f64, y2: f64) {
     let _ = writeln!(svg, "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>");
 }
 
-fn text(svg: &mut String, class: &str, anchor: &str, x: f64, y: f64, content: &str) {
+pub(crate) fn text(svg: &mut String, class: &str, anchor: &str, x: f64, y: f64, content: &str) {
     let content = escaped(content);
     let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     let _ = writeln!(svg, "<text{class} text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{content}</text>");
 }
 
-fn escaped(content: &str) -> String {
+pub(crate) fn escaped(content: &str) -> String {
     content.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -1,13 +1,14 @@
-//! What the benches are made of: the contestants, the measuring, the sections, tables and charts.
+//! What the benches are made of: the contestants, the measuring, the sections, tables and charts; and the outage drill.
 //!
-//! A library only because three programs share it: the benches themselves and the two small ones that
-//! they start for memory and for instruction counts.
+//! A library only because four programs share it: the benches themselves, the two small ones that they start for memory
+//! and for instruction counts, and the drill.
 
 #![forbid(unsafe_code)]
 
 pub mod block_on;
 pub mod chart;
 pub mod contestants;
+pub mod drill;
 pub mod end_to_end;
 pub mod figures;
 pub mod measure;

@@ -114,6 +114,38 @@ pub fn crew<S, R: Send>(
     })
 }
 
+/// Each of so many threads does it once, as soon as it has been started. No thread ends before all are through, as a
+/// server's do not: the end of a thread holds up the memory allocation of the others.
+pub fn crowd<R: Send>(threads: usize, meanwhile: impl FnOnce(), job: impl Fn() -> R + Sync) -> Vec<R> {
+    let through = Barrier::new(threads);
+    thread::scope(|scope| {
+        let crew: Vec<_> = (0..threads)
+            .map(|_| {
+                let (job, through) = (&job, &through);
+                let work = move || {
+                    let result = job();
+                    through.wait();
+                    result
+                };
+                // With little stack, because there are thousands.
+                thread::Builder::new()
+                    .stack_size(128 << 10)
+                    .spawn_scoped(scope, work)
+                    .expect("so many threads can be had")
+            })
+            .collect();
+        meanwhile();
+        crew.into_iter().map(|member| member.join().expect("nobody panics")).collect()
+    })
+}
+
+/// Nanoseconds of one run.
+pub fn timed(job: impl FnOnce()) -> u64 {
+    let begun = Instant::now();
+    job();
+    begun.elapsed().as_nanos() as u64
+}
+
 /// The value at quantile `q` of 0 to 1; sorts. Zero when there is none.
 pub fn quantile(values: &mut [u64], q: f64) -> u64 {
     values.sort_unstable();

@@ -2,22 +2,23 @@
 //! served.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::drill::pair::{KINDS, Kind};
 use crate::figures::Figure;
-use crate::measure::{Rounds, quantile};
+use crate::measure::{Rounds, crowd, quantile, timed};
 use crate::plan::Plan;
 use crate::report::{Progress, Report};
 use crate::table::{Table, time};
 
 /// What a server that hangs costs its callers at most, so that the slowest contestant ends within seconds.
 const HANG: Duration = Duration::from_secs(1);
-const SHORT: Duration = Duration::from_millis(100);
-const CALLERS: usize = 64;
-const SIZE: u32 = 8;
+pub(crate) const SHORT: Duration = Duration::from_millis(100);
+pub(crate) const CALLERS: usize = 64;
+pub(crate) const SIZE: u32 = 8;
 
 #[derive(Debug, Default)]
 struct Server {
@@ -50,57 +51,6 @@ impl r2d2::ManageConnection for Client {
 
     fn has_broken(&self, (): &mut ()) -> bool {
         false
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Millpond,
-    R2d2,
-}
-
-const KINDS: [Kind; 2] = [Kind::Millpond, Kind::R2d2];
-
-enum Pool {
-    Millpond(millpond::Pool<millpond::R2d2<Client>>),
-    R2d2(r2d2::Pool<Client>),
-}
-
-/// A guard of either pool, held for its drop.
-enum Lent {
-    Millpond { _conn: millpond::PooledConnection<millpond::R2d2<Client>> },
-    R2d2 { _conn: r2d2::PooledConnection<Client> },
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Millpond => "millpond",
-            Self::R2d2 => "r2d2",
-        }
-    }
-
-    fn pool(self, client: Client) -> Pool {
-        match self {
-            Self::Millpond => {
-                let pool = millpond::Pool::builder(client).max_size(SIZE).build_lazy();
-                Pool::Millpond(pool.expect("the settings are in range"))
-            }
-            Self::R2d2 => Pool::R2d2(r2d2::Pool::builder().max_size(SIZE).build_unchecked(client)),
-        }
-    }
-}
-
-impl Pool {
-    fn get(&self, timeout: Duration) -> Option<Lent> {
-        match self {
-            Self::Millpond(pool) => Some(Lent::Millpond { _conn: pool.get_timeout(timeout).ok()? }),
-            Self::R2d2(pool) => Some(Lent::R2d2 { _conn: pool.get_timeout(timeout).ok()? }),
-        }
-    }
-
-    fn all(&self) -> Vec<Lent> {
-        (0..SIZE).map(|_| self.get(Duration::from_secs(30)).expect("the server answers")).collect()
     }
 }
 
@@ -166,12 +116,12 @@ fn one(plan: Plan, kind: Kind, scene: Scene) -> Vec<u64> {
     match scene {
         Scene::HangingConnect => {
             server.connect_hangs.store(true, Ordering::SeqCst);
-            let pool = kind.pool(client);
+            let pool = kind.pool(client, SIZE);
             crowd(CALLERS, || {}, || timed(|| drop(pool.get(SHORT))))
         }
         Scene::Neighbour => {
             server.connect_hangs.store(true, Ordering::SeqCst);
-            let (pool, other) = (kind.pool(client), kind.pool(Client::default()));
+            let (pool, other) = (kind.pool(client, SIZE), kind.pool(Client::default(), SIZE));
             thread::scope(|scope| {
                 scope.spawn(|| crowd(CALLERS, || {}, || timed(|| drop(pool.get(SHORT)))));
                 thread::sleep(SHORT / 4);
@@ -179,8 +129,8 @@ fn one(plan: Plan, kind: Kind, scene: Scene) -> Vec<u64> {
             })
         }
         Scene::HangingCheck => {
-            let pool = kind.pool(client);
-            drop(pool.all());
+            let pool = kind.pool(client, SIZE);
+            drop(pool.all(SIZE));
             // Idle for long enough to be checked.
             thread::sleep(plan.span(Duration::from_millis(600)));
             server.check_hangs.store(true, Ordering::SeqCst);
@@ -193,40 +143,9 @@ fn one(plan: Plan, kind: Kind, scene: Scene) -> Vec<u64> {
     }
 }
 
-/// Each of so many threads does it once, as soon as it has been started. No thread ends before all are through, as a
-/// server's do not: the end of a thread holds up the memory allocation of the others.
-fn crowd<R: Send>(threads: usize, meanwhile: impl FnOnce(), job: impl Fn() -> R + Sync) -> Vec<R> {
-    let through = Barrier::new(threads);
-    thread::scope(|scope| {
-        let crew: Vec<_> = (0..threads)
-            .map(|_| {
-                let (job, through) = (&job, &through);
-                let work = move || {
-                    let result = job();
-                    through.wait();
-                    result
-                };
-                // With little stack, because there are thousands.
-                thread::Builder::new()
-                    .stack_size(128 << 10)
-                    .spawn_scoped(scope, work)
-                    .expect("so many threads can be had")
-            })
-            .collect();
-        meanwhile();
-        crew.into_iter().map(|member| member.join().expect("nobody panics")).collect()
-    })
-}
-
-fn timed(job: impl FnOnce()) -> u64 {
-    let begun = Instant::now();
-    job();
-    begun.elapsed().as_nanos() as u64
-}
-
 fn give_up(plan: Plan, kind: Kind, threads: usize) -> Vec<u64> {
-    let pool = kind.pool(Client::default());
-    let held = pool.all();
+    let pool = kind.pool(Client::default(), SIZE);
+    let held = pool.all(SIZE);
     let timeout = plan.span(Duration::from_secs(2));
     let threads = plan.times(threads as u64) as usize / if plan.quick { 10 } else { 1 };
     let took = crowd(threads, || {}, || timed(|| assert!(pool.get(timeout).is_none(), "everything is borrowed")));
@@ -236,8 +155,8 @@ fn give_up(plan: Plan, kind: Kind, threads: usize) -> Vec<u64> {
 
 /// From the release of all connections until each of the crowd had its own.
 fn hand_over(plan: Plan, kind: Kind) -> Vec<u64> {
-    let pool = kind.pool(Client::default());
-    let held = pool.all();
+    let pool = kind.pool(Client::default(), SIZE);
+    let held = pool.all(SIZE);
     let mut released = None;
     let release = || {
         // Until all of them sleep, which r2d2 does not tell.

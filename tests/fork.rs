@@ -1,6 +1,8 @@
 //! A child that is forked off a process with a pool: it is told so, uses no connection of its parent's, and can have a pool
 //! of its own. A program of its own, because a fork copies one thread only.
 
+#![allow(clippy::print_stdout, reason = "a test without a harness tells by itself")]
+
 #[cfg(not(unix))]
 fn main() {
     println!("skipped: no fork");

@@ -1,6 +1,8 @@
 //! What the operating system refuses or takes away: threads, descriptors, time. Each in a process of its own: this program,
 //! started once more.
 
+#![allow(clippy::print_stdout, reason = "a test without a harness tells by itself")]
+
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("skipped: not Linux");
@@ -70,7 +72,7 @@ mod linux {
 
     impl Drop for Limited {
         fn drop(&mut self) {
-            setrlimit(self.0, self.1.clone()).expect("it is what it was");
+            setrlimit(self.0, self.1).expect("it is what it was");
         }
     }
 
@@ -181,6 +183,7 @@ mod linux {
     static ENDS: Mutex<Vec<Instant>> = Mutex::new(Vec::new());
 
     impl EventHandler for Ends {
+        #[allow(clippy::disallowed_methods, reason = "it is the real time that passes here")]
         fn closed(&self, _: &str, _: &Closed<'_>) {
             ENDS.lock().expect("no panic").push(Instant::now());
         }
@@ -225,7 +228,7 @@ mod linux {
             thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(STOOD.load(SeqCst), 1, "told once");
-        let ends = ENDS.lock().expect("no panic");
+        let ends = ENDS.lock().expect("no panic").clone();
         // Under load it takes longer, never shorter: half of the lifetime, in which twenty are replaced one by one.
         let spread = ends.last().expect("twenty").duration_since(*ends.first().expect("twenty"));
         assert!(spread > LIFETIME / 4, "all were closed within {spread:?}");

@@ -58,6 +58,14 @@ pub(crate) fn whole_ticks(duration: Duration) -> u32 {
     u32::try_from(nanos(duration) >> TICK_SHIFT).unwrap_or(u32::MAX).min(u32::MAX - 1)
 }
 
+/// How many ticks have passed from one to another. One that lies ahead, because it was read later or from the exact clock, is
+/// as good as now: ticks wrap around after 52 days, and nothing is ever a minute ahead.
+pub(crate) fn ticks_between(earlier: u32, later: u32) -> u32 {
+    const AHEAD: u32 = 1 << 16;
+    let passed = later.wrapping_sub(earlier);
+    if passed > u32::MAX - AHEAD { 0 } else { passed }
+}
+
 /// A number of ticks as a duration.
 pub(crate) fn tick_span(ticks: u32) -> Duration {
     Duration::from_nanos(u64::from(ticks) << TICK_SHIFT)
@@ -217,6 +225,14 @@ mod tests {
         let now = Clock::System.now();
         assert_eq!(now.after(Duration::MAX), Moment::NEVER);
         assert_eq!(Moment::ZERO.before(Duration::MAX), Moment::ZERO);
+    }
+
+    #[test]
+    fn what_lies_ahead_is_now_and_not_52_days_ago() {
+        assert_eq!(ticks_between(100, 130), 30);
+        assert_eq!(ticks_between(u32::MAX - 4, 5), 10, "it wraps around");
+        assert_eq!(ticks_between(130, 100), 0);
+        assert_eq!(ticks_between(0, u32::MAX / 2 + 7), u32::MAX / 2 + 7, "a month is a month");
     }
 
     #[test]

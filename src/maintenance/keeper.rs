@@ -12,8 +12,7 @@ use crate::alarm::{Alarm, Message, Tended};
 use crate::clock::{Clock, Moment};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
@@ -61,32 +60,72 @@ pub(crate) fn join(id: u64, pool: Weak<dyn Tended>, alarm: &Alarm) -> io::Result
     Ok(())
 }
 
+/// The pools, and when each is to be visited next: once, however often it asked. (A visit that is asked for on each visit
+/// doubles their number each time.)
 #[derive(Default)]
 struct Rounds {
-    pools: HashMap<u64, Weak<dyn Tended>>,
-    due: BinaryHeap<Reverse<(Moment, u64)>>,
+    pools: HashMap<u64, (Weak<dyn Tended>, Moment)>,
+    due: BTreeSet<(Moment, u64)>,
+}
+
+impl Rounds {
+    fn join(&mut self, id: u64, pool: Weak<dyn Tended>) {
+        self.pools.insert(id, (pool, Moment::NEVER));
+    }
+
+    fn leave(&mut self, id: u64) {
+        if let Some((_, due)) = self.pools.remove(&id) {
+            self.due.remove(&(due, id));
+        }
+    }
+
+    /// At this moment at the latest.
+    fn schedule(&mut self, id: u64, at: Moment) {
+        if let Some((_, due)) = self.pools.get_mut(&id)
+            && at < *due
+        {
+            self.due.remove(&(*due, id));
+            self.due.insert((at, id));
+            *due = at;
+        }
+    }
+
+    /// A pool whose visit is due, which is then not due any more.
+    fn take_due(&mut self, now: Moment) -> Option<Weak<dyn Tended>> {
+        let &(at, id) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&(at, id));
+        let (pool, due) = self.pools.get_mut(&id)?;
+        *due = Moment::NEVER;
+        Some(Weak::clone(pool))
+    }
+
+    fn next(&self) -> Option<Moment> {
+        self.due.first().map(|(at, _)| *at)
+    }
 }
 
 fn keep(messages: &Receiver<Message>) {
     let mut rounds = Rounds::default();
     loop {
-        let now = Clock::System.now();
-        while let Some(&Reverse((at, id))) = rounds.due.peek()
-            && at <= now
-        {
-            rounds.due.pop();
-            visit(rounds.pools.get(&id), now);
-        }
-        let message = match rounds.due.peek() {
-            Some(Reverse((at, _))) => messages.recv_timeout(at.since(Clock::System.now())),
-            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        // All that is asked for is heard before anybody is visited, so that no visit is made for what has changed.
+        let message = match messages.try_recv() {
+            Ok(message) => Ok(message),
+            Err(_) => match rounds.take_due(Clock::System.now()) {
+                Some(pool) => {
+                    visit(&pool);
+                    continue;
+                }
+                None => match rounds.next() {
+                    Some(at) => messages.recv_timeout(at.since(Clock::System.now())),
+                    None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                },
+            },
         };
         match message {
-            Ok(Message::Join(id, pool)) => drop(rounds.pools.insert(id, pool)),
-            Ok(Message::At(id, at)) => rounds.due.push(Reverse((at, id))),
+            Ok(Message::Join(id, pool)) => rounds.join(id, pool),
+            Ok(Message::At(id, at)) => rounds.schedule(id, at),
             Ok(Message::Leave(id)) => {
-                rounds.pools.remove(&id);
-                rounds.due.retain(|Reverse((_, other))| *other != id);
+                rounds.leave(id);
                 if rounds.pools.is_empty() && may_end(messages) {
                     return;
                 }
@@ -97,11 +136,11 @@ fn keep(messages: &Receiver<Message>) {
     }
 }
 
-fn visit(pool: Option<&Weak<dyn Tended>>, now: Moment) {
-    if let Some(pool) = pool.and_then(Weak::upgrade) {
+fn visit(pool: &Weak<dyn Tended>) {
+    if let Some(pool) = pool.upgrade() {
         // Callbacks are guarded where they are called; this is for a defect of the pool's own, which must not end
         // the upkeep of all others.
-        if catch_unwind(AssertUnwindSafe(|| pool.tend(now))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| pool.tend(Clock::System.now()))).is_err() {
             log::error!("millpond: the upkeep of a pool panicked; this is a defect of the pool");
         }
     }
@@ -142,5 +181,62 @@ pub(crate) fn join_thread(mut more_time: impl FnMut() -> bool) -> bool {
         }
         // A thread's end gives no signal that could be waited for with a deadline.
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[derive(Debug)]
+    struct Idle;
+
+    impl Tended for Idle {
+        fn tend(self: Arc<Self>, _: Moment) {}
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn however_often_a_pool_asks_it_is_visited_once_and_at_the_earliest_moment() {
+        let pool: Arc<dyn Tended> = Arc::new(Idle);
+        let mut rounds = Rounds::default();
+        (1..=2).for_each(|id| rounds.join(id, Arc::downgrade(&pool)));
+        for second in [30, 20, 25, 10, 40] {
+            rounds.schedule(1, at(second));
+        }
+        rounds.schedule(2, at(15));
+        rounds.schedule(3, at(1)); // it has left
+        assert_eq!((rounds.due.len(), rounds.next()), (2, Some(at(10))));
+        assert!(rounds.take_due(at(9)).is_none());
+        assert!(rounds.take_due(at(12)).is_some());
+        assert!(rounds.take_due(at(12)).is_none(), "once");
+        rounds.schedule(1, at(50));
+        assert_eq!(rounds.next(), Some(at(15)));
+        rounds.leave(2);
+        assert_eq!((rounds.due.len(), rounds.next()), (1, Some(at(50))));
+    }
+
+    #[test]
+    fn visits_do_not_multiply() {
+        let pool: Arc<dyn Tended> = Arc::new(Idle);
+        let mut rounds = Rounds::default();
+        rounds.join(1, Arc::downgrade(&pool));
+        rounds.schedule(1, at(1));
+        let mut visits = 0;
+        for second in 1..=1_000 {
+            while rounds.take_due(at(second)).is_some() {
+                visits += 1;
+                // As a visit asks: for the latest first, and then for what is due before.
+                for later in [600, 30, 2, 1] {
+                    rounds.schedule(1, at(second + later));
+                }
+            }
+        }
+        assert_eq!((visits, rounds.due.len()), (1_000, 1));
     }
 }

@@ -1,6 +1,6 @@
 //! Leases that last longer than they should: told once when they are overdue, and once when they have ended.
 
-use crate::clock::{Moment, tick_span, ticks};
+use crate::clock::{Moment, tick_span, ticks, ticks_between};
 use crate::manager::Manager;
 use crate::pool::shared::Core;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
         }
         // Where it lies idle its mark says since when; else it has been lent or closed in the meantime.
         let end = if slot.mark().is_idle() { slot.mark().since() } else { now.tick() };
-        lease.held = lease.held.max(tick_span(end.wrapping_sub(mark.since())));
+        lease.held = lease.held.max(tick_span(ticks_between(mark.since(), end)));
         log::warn!("pool {:?}: connection {} has come back: {lease}", core.name, lease.connection);
         core.emit(|handler, pool| handler.overdue_ended(pool, lease));
         false
@@ -30,7 +30,7 @@ pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
         if !mark.is_lent() || told.contains_key(&index) {
             continue;
         }
-        let held = now.tick().wrapping_sub(mark.since());
+        let held = ticks_between(mark.since(), now.tick());
         if held < ticks(limit) {
             next = next.min(now.after(limit.saturating_sub(tick_span(held))));
         } else if let Some(lease) = core.lease_of(slot) {

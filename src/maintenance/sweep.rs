@@ -2,7 +2,7 @@
 
 use super::leaks;
 use crate::alarm::Tended;
-use crate::clock::{Moment, tick_span, ticks};
+use crate::clock::{Moment, tick_span, ticks, ticks_between};
 use crate::config::Validation;
 use crate::event::CloseReason;
 use crate::manager::Manager;
@@ -121,7 +121,7 @@ fn oldest<M: Manager>(
     verdict: Verdict,
 ) -> Vec<Box<Item<M>>> {
     let idle = core.rack.shelf.each().filter(|(_, slot)| slot.mark().is_idle());
-    let mut ages: Vec<_> = idle.map(|(index, slot)| (now.tick().wrapping_sub(since(slot)), index)).collect();
+    let mut ages: Vec<_> = idle.map(|(index, slot)| (ticks_between(since(slot), now.tick()), index)).collect();
     let at_most = at_most(ages.len());
     ages.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
     let mut found = Vec::new();
@@ -168,8 +168,8 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     for (_, slot) in core.rack.shelf.each() {
         let mark = slot.mark();
         if mark.is_idle() {
-            oldest = oldest.max(now.tick().wrapping_sub(slot.idle_since()));
-            most_silent = most_silent.max(now.tick().wrapping_sub(mark.since()));
+            oldest = oldest.max(ticks_between(slot.idle_since(), now.tick()));
+            most_silent = most_silent.max(ticks_between(mark.since(), now.tick()));
         }
         idle += u32::from(mark.is_idle() || mark.is_lent());
     }

@@ -76,13 +76,20 @@ impl<M: Manager> Core<M> {
             return None;
         }
         let now = self.clock.coarse();
+        let (slot, mut item) = self.pick(now)?;
+        self.lend_from(slot, &mut item, now, Duration::ZERO, place);
+        Some(item)
+    }
+
+    /// An idle connection that may be lent as it is.
+    #[inline]
+    fn pick(self: &Arc<Self>, now: Moment) -> Option<(&Slot<Item<M>>, Box<Item<M>>)> {
         let Taken { slot, entry: mut item, .. } = self.take(now, self.fresh.load(Ordering::Relaxed))?;
         let edition = self.edition.load(Ordering::Relaxed);
         if !item.in_its_prime(now, edition, self.max_uses) {
             item = self.judge(item, now, Occasion::Checkout, false)?;
         }
-        self.lend_from(slot, &mut item, now, Duration::ZERO, place);
-        Some(item)
+        Some((slot, item))
     }
 
     /// Takes an idle connection, first of all the one that this thread had before.
@@ -140,26 +147,30 @@ impl<M: Manager> Core<M> {
         self.refuse_forked()?;
         let began = self.clock.now();
         let timeout = timeout.unwrap_or_else(|| *self.connection_timeout.read());
-        let item = match self.look(false) {
-            Some(item) => Ok(item),
-            None => {
-                let held = self.lent_to(thread_number());
-                if nested == Nested::Warn
-                    && let Some(held) = &held
-                {
-                    self.warn_of_nested(held, place);
-                }
-                self.wait(began, began.after(timeout), held.is_some())
-            }
-        };
+        let mut item = self.obtain(began, began.after(timeout), place, nested)?;
         let now = self.clock.now();
-        match item {
-            Ok(mut item) => {
-                self.lend(&mut item, now, now.since(began), place);
-                Ok(item)
-            }
-            Err(error) => Err(error),
+        self.lend(&mut item, now, now.since(began), place);
+        Ok(item)
+    }
+
+    /// A connection for somebody who has been waiting since `began`, from the shelf or through the queue.
+    fn obtain(
+        self: &Arc<Self>,
+        began: Moment,
+        deadline: Moment,
+        place: Place,
+        nested: Nested,
+    ) -> Result<Box<Item<M>>, Error> {
+        if let Some(item) = self.look(false) {
+            return Ok(item);
         }
+        let held = self.lent_to(thread_number());
+        if nested == Nested::Warn
+            && let Some(held) = &held
+        {
+            self.warn_of_nested(held, place);
+        }
+        self.wait(began, deadline, held.is_some())
     }
 
     /// Takes from the shelf what may be lent. What must be checked first is sent to be checked, at most one
@@ -400,19 +411,40 @@ impl<M: Manager> Core<M> {
                 return Err(self.timeout_error(began, &self.rack.numbers()));
             }
         };
-        for _ in 0..count {
-            let item = match self.checkout_idle(place) {
-                Some(item) => item,
-                // Not nested: only one caller gathers at a time.
-                None => self.checkout_slowly(Some(deadline.since(self.clock.now())), place, Nested::Allow)?,
-            };
-            take(item);
+        let mut gathered = Gathered { core: self, items: Vec::with_capacity(count) };
+        while gathered.items.len() < count {
+            // Not nested: only one caller gathers at a time.
+            let mut item = self.obtain(began, deadline, place, Nested::Allow)?;
+            let before = item.used;
+            let now = self.clock.now();
+            self.lend(&mut item, now, now.since(began), place);
+            gathered.items.push((item, before));
         }
+        std::mem::take(&mut gathered.items).into_iter().for_each(|(item, _)| take(item));
         Ok(())
     }
 
     fn rules_strict(&self) -> bool {
         self.barrier == u32::MAX
+    }
+}
+
+/// Connections that were gathered for somebody who wants several. Where not all of them can be had they go back as they
+/// came: nobody has used them, so there is nothing to be cleaned, and it must not take the caller's time.
+struct Gathered<'a, M: Manager> {
+    core: &'a Arc<Core<M>>,
+    /// With the time at which each was last used.
+    items: Vec<(Box<Item<M>>, Moment)>,
+}
+
+impl<M: Manager> Drop for Gathered<'_, M> {
+    fn drop(&mut self) {
+        for (mut item, before) in self.items.drain(..) {
+            self.core.note_return(&item);
+            item.uses -= 1;
+            item.used = before;
+            self.core.admit(item);
+        }
     }
 }
 

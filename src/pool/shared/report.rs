@@ -2,7 +2,7 @@
 
 use super::{Core, Item};
 use crate::ErrorKind;
-use crate::clock::{Moment, tick_span};
+use crate::clock::{Moment, tick_span, ticks_between};
 use crate::error::{Cause, Error, Panicked};
 use crate::event::{self, EventHandler, State};
 use crate::lease::{Lease, thread_name, thread_number};
@@ -83,7 +83,7 @@ impl<M: Manager> Core<M> {
         let lent = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_lent());
         // Room for most pools at once: the allocator is what a crowd that gives up meets at.
         let mut held = Vec::with_capacity(lent.size_hint().1.unwrap_or(0).min(64));
-        held.extend(lent.map(|(_, slot)| (now.wrapping_sub(slot.mark().since()), slot)));
+        held.extend(lent.map(|(_, slot)| (ticks_between(slot.mark().since(), now), slot)));
         held.sort_by_key(|&(since, _)| std::cmp::Reverse(since));
         held.into_iter().filter_map(|(_, slot)| self.lease_of(slot)).take(most).collect()
     }
@@ -96,7 +96,7 @@ impl<M: Manager> Core<M> {
             connection,
             thread: thread_name(mark.thread()),
             location,
-            held: tick_span(self.clock.coarse().tick().wrapping_sub(mark.since())),
+            held: tick_span(ticks_between(mark.since(), self.clock.coarse().tick())),
             label: self.labels.read().get(&connection).cloned(),
         })
     }

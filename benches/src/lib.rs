@@ -1,7 +1,8 @@
-//! What the benches are made of: the contestants, the measuring, the sections, tables and charts; and the outage drill.
+//! What the benches are made of: the contestants, the measuring, the sections, tables and charts; the outage drill; and the
+//! soak.
 //!
-//! A library only because four programs share it: the benches themselves, the two small ones that they start for memory
-//! and for instruction counts, and the drill.
+//! A library only because five programs share it: the benches themselves, the two small ones that they start for memory
+//! and for instruction counts, the drill and the soak.
 
 #![forbid(unsafe_code)]
 
@@ -16,4 +17,5 @@ pub mod plan;
 pub mod report;
 pub mod sections;
 pub mod sibling;
+pub mod soak;
 pub mod table;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use millpond_benches::drill::board::Board;
-use millpond_benches::drill::{SCENES, Scene};
+use millpond_benches::drill::{SCENES, Scene, child};
 
 const USAGE: &str = "\
 usage: scripts/outage-drill [--long] [--only SCENE]... [--write]
@@ -75,6 +75,10 @@ fn watched<R>(label: &str, work: impl FnOnce() -> R) -> R {
 }
 
 fn main() -> ExitCode {
+    // Some scenes need a process of their own, and start this program once more.
+    if let Some(code) = child::play() {
+        return code;
+    }
     let Options { long, write, scenes } = match options(env::args().skip(1)) {
         Ok(options) => options,
         Err(problem) => {

@@ -54,7 +54,7 @@ impl fmt::Display for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(["fault", "figure", "to reach", "millpond", "r2d2", "reached"]);
         let mut before = "";
-        for (Row { fault, figure, reach, millpond, r2d2 }, met) in self.rows() {
+        for (Row { fault, figure, reach, millpond, r2d2, .. }, met) in self.rows() {
             let repeated = *fault == before;
             before = fault;
             let fault = if repeated { "" } else { fault };
@@ -90,8 +90,7 @@ mod tests {
     use super::*;
 
     fn row(fault: &str) -> Row {
-        let [figure, reach, millpond, r2d2] = ["f", "", "1", "2"].map(str::to_owned);
-        Row { fault: fault.to_owned(), figure, reach, millpond, r2d2 }
+        Row::new(fault, "f", "", ["1", "2"].map(str::to_owned))
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) trait Driver: ManageConnection<Error: Send + Sync> {}
 impl<M: ManageConnection<Error: Send + Sync>> Driver for M {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Millpond,
     R2d2,
 }
@@ -24,11 +24,16 @@ pub(crate) enum Kind {
 pub(crate) const KINDS: [Kind; 2] = [Kind::Millpond, Kind::R2d2];
 
 impl Kind {
+    /// As a child process is told.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Millpond => "millpond",
             Self::R2d2 => "r2d2",
         }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        KINDS.into_iter().find(|kind| kind.name() == name)
     }
 
     /// A pool that opens nothing before it is asked, or does so without being waited for, as r2d2 does.

@@ -76,20 +76,13 @@ impl<M: Manager> Core<M> {
             return None;
         }
         let now = self.clock.coarse();
-        let (slot, mut item) = self.pick(now)?;
-        self.lend_from(slot, &mut item, now, Duration::ZERO, place);
-        Some(item)
-    }
-
-    /// An idle connection that may be lent as it is.
-    #[inline]
-    fn pick(self: &Arc<Self>, now: Moment) -> Option<(&Slot<Item<M>>, Box<Item<M>>)> {
         let Taken { slot, entry: mut item, .. } = self.take(now, self.fresh.load(Ordering::Relaxed))?;
         let edition = self.edition.load(Ordering::Relaxed);
         if !item.in_its_prime(now, edition, self.max_uses) {
             item = self.judge(item, now, Occasion::Checkout, false)?;
         }
-        Some((slot, item))
+        self.lend_from(slot, &mut item, now, Duration::ZERO, place);
+        Some(item)
     }
 
     /// Takes an idle connection, first of all the one that this thread had before.

@@ -1,0 +1,129 @@
+//! How a session is cleaned for its next user: functions for [`Builder::on_return`](millpond::Builder::on_return), one
+//! for each server.
+//!
+//! A connection is more than a socket: the server keeps transactions, variables, locks and temporary tables for it, and
+//! the next borrower inherits them. Each function here leaves nothing of that, in one round trip where the protocol
+//! allows it, and fails where it cannot clean, so that the pool closes the connection and opens another one.
+
+use mysql::Conn;
+use redis::{Connection, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, Value};
+use rusqlite::ffi;
+
+/// Everything that `DISCARD ALL` does, except for what the driver needs, in one simple query.
+///
+/// `DISCARD ALL` itself would drop prepared statements: those that the user holds, and those by which rust-postgres
+/// looks up types, so that later queries fail with `prepared statement "s8" does not exist`. It is refused in a
+/// transaction besides. `ROLLBACK` comes first: it is the only statement that a failed transaction takes, and without a
+/// transaction it is a warning. What stays are statements that somebody made by `PREPARE`.
+const POSTGRES: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+                        SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// Rolls back, closes cursors, resets role and settings, and drops listeners, advisory locks, temporary tables and
+/// the values of sequences. One round trip.
+///
+/// Behind a PgBouncer that pools by transaction this is too much: there only `ROLLBACK` is of use.
+///
+/// # Errors
+///
+/// The connection is broken.
+pub(crate) fn postgres(client: &mut postgres::Client) -> Result<(), postgres::Error> {
+    client.batch_execute(POSTGRES)
+}
+
+/// Ends `MULTI`, `WATCH`, subscriptions, `MONITOR` and tracking, and puts the user, the protocol and the database back
+/// to those of the connection's URL. One round trip.
+///
+/// `RESET` (Redis 6.2 or newer) does the cleaning from any state, but it also logs out and goes back to RESP2 and
+/// database 0. Proxies such as twemproxy refuse it and close the connection.
+pub(crate) fn redis(
+    settings: &RedisConnectionInfo,
+) -> impl Fn(&mut Connection) -> RedisResult<()> + Send + Sync + 'static {
+    let commands = redis_commands(settings);
+    move |connection| {
+        let replies: Vec<Value> = commands.query(connection)?;
+        // A message to a subscriber that came before `RESET` is read as the reply to it, and then the true replies would
+        // be read by the next user, each for another command.
+        match replies.first() {
+            Some(Value::SimpleString(reply)) if reply == "RESET" => Ok(()),
+            _ => Err(RedisError::from((ErrorKind::UnexpectedReturnType, "a reply that is not to RESET"))),
+        }
+    }
+}
+
+fn redis_commands(settings: &RedisConnectionInfo) -> Pipeline {
+    let mut commands = redis::pipe();
+    commands.cmd("RESET");
+    let credentials = settings.password().map(|password| (settings.username().unwrap_or("default"), password));
+    if settings.protocol() == ProtocolVersion::RESP2 {
+        if let Some((user, password)) = credentials {
+            commands.cmd("AUTH").arg(user).arg(password);
+        }
+    } else {
+        let hello = commands.cmd("HELLO").arg(3);
+        if let Some((user, password)) = credentials {
+            hello.arg("AUTH").arg(user).arg(password);
+        }
+    }
+    commands.cmd("SELECT").arg(settings.db());
+    commands
+}
+
+/// Rolls back and drops variables, settings, temporary tables, table locks, named locks and prepared statements. One
+/// round trip (`COM_RESET_CONNECTION`).
+///
+/// Statements that the user holds are gone afterwards (error 1243); the driver's own cache knows. A `USE` stays: where
+/// programs change the database, take [`mysql_in`].
+///
+/// # Errors
+///
+/// The connection is broken.
+pub(crate) fn mysql(conn: &mut Conn) -> Result<(), mysql::Error> {
+    conn.reset()
+}
+
+/// The same, and goes back to `database`: a second round trip, because the protocol knows no other way.
+pub(crate) fn mysql_in(database: String) -> impl Fn(&mut Conn) -> Result<(), mysql::Error> + Send + Sync + 'static {
+    move |conn| {
+        conn.reset()?;
+        conn.select_db(&database)
+    }
+}
+
+/// Rolls back a transaction; nothing else is looked at. A few nanoseconds where there is none.
+///
+/// # Errors
+///
+/// SQLite cannot roll back.
+pub(crate) fn sqlite_rollback(connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    // `ROLLBACK` without a transaction is an error.
+    if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
+}
+
+/// Rolls back a transaction, ends the read-only mode, and refuses a connection with attached databases or temporary
+/// tables: opening another one (30 to 50 µs) is the surest way to undo them. Functions, hooks and other pragmas are not
+/// seen; who changes those discards the connection.
+///
+/// # Errors
+///
+/// The connection is to be closed.
+pub(crate) fn sqlite(connection: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    sqlite_rollback(connection)?;
+    // Prepared anew each time: a pragma's value is read while it is compiled.
+    let query_only: bool = connection.pragma_query_value(None, "query_only", |row| row.get(0))?;
+    if query_only {
+        // Not without need: to set a flag makes every cached statement compile again.
+        connection.pragma_update(None, "query_only", false)?;
+    }
+    // `main` alone, as long as there was no `ATTACH` and nothing temporary.
+    let mut databases = connection.prepare("PRAGMA database_list")?;
+    let mut rows = databases.query([])?;
+    let mut count = 0;
+    while rows.next()?.is_some() {
+        count += 1;
+    }
+    if count > 1 {
+        let why = "the session was left with attached databases or temporary tables".to_owned();
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISUSE), Some(why)));
+    }
+    Ok(())
+}

@@ -35,8 +35,9 @@ impl Warming {
         Self { plan, batch, target, next: None, told: None, telling: false }
     }
 
-    pub(crate) fn advance(&mut self, ready: u32, now: Moment) -> Step {
-        if ready >= self.plan.wanted {
+    /// With room for `max_size`, which may have become less since.
+    pub(crate) fn advance(&mut self, ready: u32, max_size: u32, now: Moment) -> Step {
+        if ready >= self.plan.wanted.min(max_size) {
             return Step::Done;
         }
         if ready >= self.target {
@@ -79,19 +80,25 @@ mod tests {
         let second = Duration::from_secs(1);
         let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
         let mut warming = Warming::new(WarmUp::background(7).batch(3).pause(second), 0, 4);
-        assert_eq!(warming.advance(0, at(0)), Step::Open(3));
-        assert_eq!(warming.advance(2, at(9)), Step::Open(3));
-        assert_eq!(warming.advance(3, at(10)), Step::Pause(at(11)));
-        assert_eq!(warming.advance(3, at(11)), Step::Open(6));
-        assert_eq!(warming.advance(6, at(20)), Step::Pause(at(21)));
-        assert_eq!(warming.advance(6, at(30)), Step::Open(7));
-        assert_eq!(warming.advance(7, at(30)), Step::Done);
+        assert_eq!(warming.advance(0, 100, at(0)), Step::Open(3));
+        assert_eq!(warming.advance(2, 100, at(9)), Step::Open(3));
+        assert_eq!(warming.advance(3, 100, at(10)), Step::Pause(at(11)));
+        assert_eq!(warming.advance(3, 100, at(11)), Step::Open(6));
+        assert_eq!(warming.advance(6, 100, at(20)), Step::Pause(at(21)));
+        assert_eq!(warming.advance(6, 100, at(30)), Step::Open(7));
+        assert_eq!(warming.advance(7, 100, at(30)), Step::Done);
     }
 
     #[test]
     fn a_batch_is_never_larger_than_may_be_opened_at_once_and_counts_what_is_there() {
         let mut warming = Warming::new(WarmUp::blocking(20).batch(100), 5, 4);
-        assert_eq!(warming.advance(5, Moment::ZERO), Step::Open(9));
+        assert_eq!(warming.advance(5, 100, Moment::ZERO), Step::Open(9));
+    }
+
+    #[test]
+    fn a_pool_that_was_made_smaller_meanwhile_is_warm_when_it_is_full() {
+        let mut warming = Warming::new(WarmUp::background(9), 0, 4);
+        assert_eq!(warming.advance(4, 4, Moment::ZERO), Step::Done);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use millpond::WarmUp;
 use millpond_drivers::Mode;
 use redis::RedisResult;
 
@@ -127,11 +128,11 @@ fn kill_clients(ground: &Ground) -> RedisResult<()> {
     redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut admin)
 }
 
-/// Resizes, refreshes, pauses and resumes.
+/// Resizes, refreshes, pauses and resumes, changes times, warms up.
 pub fn turn_knobs(ground: &Ground, mut rng: Rng) {
     let pool = &ground.pool;
     while !ground.stopped() {
-        let (what, size, span) = (rng.u32(0..4), rng.u32(MOST / 2..=MOST), Duration::from_millis(rng.u64(20..300)));
+        let (what, size, span) = (rng.u32(0..9), rng.u32(MOST / 2..=MOST), Duration::from_millis(rng.u64(20..300)));
         match what {
             0 | 1 => {
                 ground.tally.count("knob: resize");
@@ -141,10 +142,29 @@ pub fn turn_knobs(ground: &Ground, mut rng: Rng) {
                 ground.tally.count("knob: refresh");
                 pool.refresh();
             }
+            3 => {
+                ground.tally.count("knob: refresh bit by bit");
+                pool.refresh_over(10 * span);
+            }
+            4 => {
+                ground.tally.count("knob: new times");
+                pool.set_max_lifetime(Some(10 * span)).expect("more than nothing");
+                pool.set_idle_timeout(Some(5 * span)).expect("more than nothing");
+                pool.set_keepalive(Some(3 * span)).expect("more than nothing");
+            }
+            5 => {
+                ground.tally.count("knob: warm-up");
+                // The maximum may be less by the time it is asked for.
+                drop(pool.warm_up(WarmUp::background(MOST / 2).batch(2).pause(span / 10)));
+            }
             _ => {
                 ground.tally.count("knob: pause, resume");
                 *lock(&ground.paused) = Some(Instant::now());
-                pool.pause();
+                if rng.bool() {
+                    pool.pause();
+                } else {
+                    pool.pause_and_reject();
+                }
                 thread::sleep(span);
                 pool.resume();
                 *lock(&ground.paused) = None;

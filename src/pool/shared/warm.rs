@@ -75,8 +75,8 @@ impl<M: Manager> Core<M> {
         let now = self.clock.now();
         let mut slot = self.warming.lock();
         let warming = slot.as_mut()?;
-        let ready = self.rack.numbers().ready;
-        let step = warming.advance(ready, now);
+        let Numbers { ready, max_size, .. } = self.rack.numbers();
+        let step = warming.advance(ready, max_size, now);
         match step {
             Step::Open(target) => self.rack.set_warm(target),
             Step::Pause(until) => self.alarm.at(until),
@@ -131,7 +131,7 @@ impl<M: Manager> Core<M> {
         if numbers.phase == Phase::Closed {
             return Some(End::Closed);
         }
-        if numbers.ready >= wanted {
+        if numbers.ready >= wanted.min(numbers.max_size) {
             return Some(End::Ready);
         }
         let outage = numbers.outage.as_ref()?;

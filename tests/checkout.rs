@@ -100,6 +100,25 @@ fn several_are_lent_together_or_not_at_all() {
 }
 
 #[test]
+fn several_that_could_not_all_be_had_go_back_as_they_came() {
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).max_size(3).build().expect("it connects");
+    drop(pool.get_many(3).expect("there is room"));
+    let held = pool.get().expect("idle");
+    let resets = lab.resets.load(SeqCst);
+    pool.set_connection_timeout(Duration::from_millis(20)).expect("more than nothing");
+    let error = pool.get_many(3).expect_err("one is held");
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(lab.resets.load(SeqCst), resets, "nobody has used them");
+    pool.set_connection_timeout(LONG).expect("more than nothing");
+    drop(held);
+    let all = pool.get_many(3).expect("all are idle");
+    assert!(all.iter().all(|conn| PooledConnection::uses(conn) <= 3), "and nobody is said to have");
+    drop(all);
+    assert_healthy(&pool);
+}
+
+#[test]
 fn callers_that_want_several_never_block_each_other_for_good() {
     let lab = Lab::new();
     let pool = Pool::builder(lab.manager()).max_size(4).connection_timeout(LONG).build().expect("it connects");

@@ -139,6 +139,10 @@ fn timed<T>(ground: &Ground, late: &Late, timeout: Duration, work: impl FnOnce()
         Ok(value) => Some(value),
         Err(error) => {
             let took = begun.elapsed();
+            if error.kind() == ErrorKind::Paused {
+                // As a program that is told to come back later, and not at once.
+                thread::sleep(Duration::from_millis(5));
+            }
             if error.is_timeout() {
                 late.record(took.saturating_sub(timeout));
                 if took < timeout {

@@ -3,12 +3,29 @@
 use crate::clock::Moment;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Something that wants to be looked after from time to time.
 pub(crate) trait Tended: Send + Sync {
     /// Does what is due. Must not block: blocking work goes to helper threads.
     fn tend(self: Arc<Self>, now: Moment);
+
+    /// Is told that the keeper has overslept, while that can still be asked of the alarm.
+    fn thaw(&self, now: Moment);
+}
+
+/// So much too late the keeper wakes up only if the process stood still. (A callback that holds it up does not count:
+/// it is awake then.)
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// Until when the keeper sleeps; `NEVER` while it is awake.
+static ASLEEP_UNTIL: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Says until when the keeper sleeps. Relaxed: whoever reads it late looks again at the next visit.
+pub(crate) fn sleeps_until(moment: Moment) {
+    ASLEEP_UNTIL.store(moment.to_bits(), Ordering::Relaxed);
 }
 
 /// What the keeper is told.
@@ -62,12 +79,12 @@ impl Alarm {
         self.0.lock().due = Moment::NEVER;
     }
 
-    /// A moment before `limit` at which the keeper was to come and has not; told once.
-    #[allow(clippy::significant_drop_tightening, reason = "the lock covers two lines, on purpose")]
-    pub(crate) fn missed(&self, limit: Moment) -> Option<Moment> {
-        let mut wish = self.0.lock();
-        let missed = wish.keeper.is_some() && wish.due < limit;
-        missed.then(|| std::mem::replace(&mut wish.due, Moment::NEVER))
+    /// Until when the keeper was to sleep, if it has not woken up long after: the process stood still. Only of a pool that
+    /// the keeper looks after.
+    pub(crate) fn overslept(&self, now: Moment) -> Option<Moment> {
+        let until = Moment::from_bits(ASLEEP_UNTIL.load(Ordering::Relaxed));
+        let overslept = until.after(STANDSTILL) < now && self.0.lock().keeper.is_some();
+        overslept.then_some(until)
     }
 
     pub(crate) fn disconnect(&self) {

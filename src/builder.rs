@@ -1,7 +1,7 @@
 //! The settings of a pool, one function each.
 
 use crate::alarm::{Alarm, Tended};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
@@ -434,7 +434,8 @@ fn core<M: Manager>(
         careful: settings.check_on_caller || settings.nested == Nested::Deny,
         observed: hooks.on_return.is_some() || handler.is_some(),
         generation: AtomicU32::new(0),
-        rules_changed: AtomicBool::new(false),
+        sweep_until: Mutex::new(Moment::ZERO),
+        tending: AtomicBool::new(false),
         suspecting: AtomicBool::new(false),
         handler,
         seed: match clock {
@@ -455,7 +456,8 @@ fn core<M: Manager>(
         overdue: Mutex::default(),
         nested_at: Mutex::default(),
         last_check_failure: Default::default(),
-        warming: Mutex::new(None),
+        warming: Mutex::default(),
+        next_warming: AtomicU64::new(1),
         gathering: Mutex::new(()),
         alarm: Alarm::default(),
         enrolment: Mutex::new((settings.maintenance == Maintenance::Background).then(helpers::enrol)),

@@ -20,6 +20,14 @@ impl Moment {
     /// Later than every other moment: the deadline of those who wait for ever.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Saturates at [`Moment::NEVER`], so that `Duration::MAX` waits for ever and nothing overflows.
     pub(crate) fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(nanos(by)))

@@ -81,7 +81,9 @@ pub enum Maintenance {
     /// [`Pool::maintain`](crate::Pool::maintain). For batch programs, and for places where threads are forbidden.
     ///
     /// What it costs: a `connect` or a check that hangs keeps its caller past the deadline for as long as the driver lets
-    /// it, so set the driver's own time-outs; a bad connection after an outage is found by the caller who meets it.
+    /// it, so set the driver's own time-outs (no caller begins another one after its deadline); a connection that is handed
+    /// over to a caller while that one checks another waits for it; a bad connection after an outage is found by the caller
+    /// who meets it.
     Manual,
 }
 
@@ -170,7 +172,7 @@ impl RetryPolicy {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial_delay.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = grown.min(self.max_delay.as_secs_f64());
-        Duration::from_secs_f64(capped * (1.0 - self.jitter * random))
+        Duration::try_from_secs_f64(capped * (1.0 - self.jitter * random)).unwrap_or(Duration::MAX)
     }
 }
 
@@ -348,6 +350,8 @@ mod tests {
         let pauses: Vec<_> = (1..8).map(|n| policy.delay(n, 0.0).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
         assert_eq!(policy.delay(u32::MAX, 0.999).as_millis(), 500);
+        let endless = RetryPolicy::default().initial_delay(Duration::MAX).max_delay(Duration::MAX).jitter(0.0);
+        assert_eq!(endless.delay(1, 0.0), Duration::MAX, "and no overflow");
         for n in 0..1000 {
             assert!((0.0..1.0).contains(&scatter(7, n)));
         }

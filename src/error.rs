@@ -80,6 +80,13 @@ enum Text {
         waited: Duration,
         own: u32,
     },
+    /// `ready` of `wanted` connections were open.
+    NotReady {
+        pool: Arc<str>,
+        waited: Duration,
+        ready: u32,
+        wanted: u32,
+    },
     StillHeld {
         pool: Arc<str>,
         waited: Duration,
@@ -158,6 +165,18 @@ impl Error {
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
+    /// The error of somebody who waited for a pool to be ready.
+    pub(crate) fn not_ready(
+        pool: &Arc<str>,
+        waited: Duration,
+        (ready, wanted): (u32, u32),
+        stats: Stats,
+        cause: Option<Cause>,
+    ) -> Self {
+        let text = Text::NotReady { pool: Arc::clone(pool), waited, ready, wanted };
+        Self(Arc::new(Inner { kind: ErrorKind::Connect, text, stats: Some(stats), holders: Vec::new(), cause }))
+    }
+
     /// The error of somebody who closed a pool, or waited for it to be idle, and saw connections still out at the deadline.
     pub(crate) fn still_held(
         pool: &Arc<str>,
@@ -201,6 +220,14 @@ impl fmt::Display for Error {
                     write!(f, "; held longest by {}", listed(holders.iter().take(HOLDERS_IN_TEXT)))?;
                 }
                 Ok(())
+            }
+            Text::NotReady { pool, waited, ready, wanted } => {
+                let waited = waited.as_secs_f64();
+                write!(
+                    f,
+                    "timed out after {waited:.2} s: {ready} of {wanted} connections of {pool:?} are open ({numbers})"
+                )?;
+                f.write_str(if cause.is_some() { "; connecting fails" } else { "" })
             }
             Text::StillHeld { pool, waited, closed } => {
                 let waited = waited.as_secs_f64();

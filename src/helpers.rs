@@ -48,18 +48,22 @@ static CREW: Mutex<Crew> = Mutex::new(Crew { pools: 0, channel: None, threads: V
 
 /// A pool's word that it may send jobs. While one is held, idle threads wait for work.
 #[derive(Debug)]
-pub(crate) struct Enrolment(());
+pub(crate) struct Enrolment(forkguard::Guard);
 
 pub(crate) fn enrol() -> Enrolment {
     let mut crew = CREW.lock();
     crew.forget_parents();
     crew.pools += 1;
     crew.channel.get_or_insert_with(|| bounded(0));
-    Enrolment(())
+    Enrolment(forkguard::new())
 }
 
 impl Drop for Enrolment {
     fn drop(&mut self) {
+        if self.0.detected_fork() {
+            // It was the parent's crew.
+            return;
+        }
         let mut crew = CREW.lock();
         crew.pools -= 1;
         if crew.pools == 0 {
@@ -82,7 +86,11 @@ pub(crate) fn run(job: Job) -> Result<(), (io::Error, Job)> {
 /// Gives the job back when no thread can be had.
 #[cfg(not(shuttle))]
 pub(crate) fn run(job: Job) -> Result<(), (io::Error, Job)> {
-    let channel = CREW.lock().channel.clone();
+    let channel = {
+        let mut crew = CREW.lock();
+        crew.forget_parents();
+        crew.channel.clone()
+    };
     let (job, idle) = match channel {
         None => (job, None),
         Some((sender, idle)) => match sender.try_send(job) {
@@ -124,6 +132,7 @@ pub(crate) fn join(mut more_time: impl FnMut() -> bool) -> bool {
     loop {
         let threads = {
             let mut crew = CREW.lock();
+            crew.forget_parents();
             if crew.pools > 0 {
                 return true;
             }

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 const MASK: &str = "***";
 
 /// Words before `=` or `:` whose value nobody is to see. Compared without case, and also as the end of a longer word, as in
-/// `sslpassword` or `db_password`.
-const SECRET_WORDS: [&str; 8] = ["password", "passwd", "pwd", "secret", "token", "api_key", "apikey", "access_key"];
+/// `sslpassword` or `db_password`; `pass` only where a word begins, because of `bypass`.
+const SECRET_WORDS: [&str; 9] =
+    ["password", "passwd", "pwd", "pass", "secret", "token", "api_key", "apikey", "access_key"];
 
 /// The text without passwords of URLs (`scheme://user:password@host`) and without the values of words like `password` and
 /// `token` (`password=...`, `"token": "..."`).
@@ -40,18 +41,20 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Where URLs have passwords: from the first colon after `://` to the last `@` before the path.
+/// Where URLs have passwords: from the first colon after `://` to the last `@` of the URL. One that nobody has encoded may
+/// hold anything but white space and what URLs are quoted with.
 fn user_infos(text: &str) -> Vec<(usize, usize)> {
     text.match_indices("://")
         .filter_map(|(at, separator)| {
+            let scheme = text.get(..at)?;
+            let before = scheme.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+            let quoted = before.ends_with('\'');
             let begin = at + separator.len();
             let rest = text.get(begin..)?;
-            // A password may hold anything but white space and quotes if somebody forgot to encode it.
-            let end = rest
-                .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>'))
-                .unwrap_or(rest.len());
-            let at = rest.get(..end)?.rfind('@')?;
-            let colon = rest.get(..at)?.find(':')?;
+            let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>') || quoted && c == '\'';
+            let url = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
+            let at = url.rfind('@')?;
+            let colon = url.get(..at)?.find(':')?;
             (colon + 1 < at).then_some((begin + colon + 1, begin + at))
         })
         .collect()
@@ -63,7 +66,8 @@ fn values(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for word in SECRET_WORDS {
         for (at, _) in lower.match_indices(word) {
-            if let Some(span) = value_after(text, at + word.len()) {
+            let within = lower.get(..at).is_some_and(|before| before.ends_with(|c: char| c.is_ascii_alphanumeric()));
+            if let Some(span) = value_after(text, at + word.len()).filter(|_| word != "pass" || !within) {
                 found.push(span);
             }
         }
@@ -71,29 +75,44 @@ fn values(text: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// The value that follows a word: after `=` or `:`, which may stand in quotes or blanks, up to its closing quote, a blank or
-/// a separator.
+/// The value that follows a word: after `=` or `:`, with quotes and blanks around them, and `Some(` before it.
 fn value_after(text: &str, word_end: usize) -> Option<(usize, usize)> {
     let rest = text.get(word_end..)?;
-    let sign = rest.find(|c: char| !matches!(c, ' ' | '"' | '\''))?;
-    if !rest.get(sign..)?.starts_with(['=', ':']) {
-        return None;
-    }
-    let after = rest.get(sign + 1..)?;
-    let start = after.find(|c: char| c != ' ')?;
-    let value = after.get(start..)?;
-    let begin = word_end + sign + 1 + start;
+    let sign = rest.trim_start_matches([' ', '"', '\'']);
+    let value = sign.strip_prefix(['=', ':'])?.trim_start_matches(' ');
+    let value = value.strip_prefix("Some(").unwrap_or(value);
+    let begin = text.len() - value.len();
     let span = match value.chars().next()? {
-        quote @ ('"' | '\'') => {
-            let inner = value.get(1..)?;
-            (begin + 1, begin + 1 + inner.find(quote).unwrap_or(inner.len()))
-        }
-        _ => {
-            let end = value.find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | ',' | ')' | '}'));
-            (begin, begin + end.unwrap_or(value.len()))
-        }
+        quote @ ('"' | '\'') => (begin + 1, begin + 1 + quoted_end(value.get(1..)?, quote)),
+        _ => (begin, begin + bare_end(value)),
     };
     (span.0 < span.1).then_some(span)
+}
+
+/// Where a quoted value ends: at the quote, unless that is escaped or doubled.
+fn quoted_end(value: &str, quote: char) -> usize {
+    let mut chars = value.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            return at;
+        }
+    }
+    value.len()
+}
+
+/// Where a value without quotes ends: at white space, or where a separator and another `word=` follow.
+fn bare_end(value: &str) -> usize {
+    let ends = |at: usize, c: char| {
+        let next = value.get(at + c.len_utf8()..).unwrap_or_default().trim_start_matches([' ', '"', '\'']);
+        let word = next.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+        c.is_whitespace()
+            || matches!(c, '&' | ';' | ',')
+                && word.len() < next.len()
+                && word.trim_start_matches([' ', '"', '\'']).starts_with(['=', ':'])
+    };
+    value.char_indices().find(|&(at, c)| ends(at, c)).map_or(value.len(), |(at, _)| at)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -112,6 +131,14 @@ mod tests {
             ("http://db/?user=a&db_password=s3cr3t&x=1", "http://db/?user=a&db_password=***&x=1"),
             ("Server=db;Pwd=s3cr3t;Uid=a", "Server=db;Pwd=***;Uid=a"),
             ("mysql://a:password=s3cr3t@db", "mysql://a:***@db"),
+            ("redis://:o'brien@db", "redis://:***@db"),
+            ("no route to 'redis://:s3cr3t@db'", "no route to 'redis://:***@db'"),
+            ("password=a,b;c host=db", "password=*** host=db"),
+            ("/?password=a&b&user=c", "/?password=***&user=c"),
+            (r"password='it\'s secret' user=a", "password='***' user=a"),
+            ("password='it''s secret' user=a", "password='***' user=a"),
+            (r#"{"password":"a\"sesame"}"#, r#"{"password":"***"}"#),
+            (r#"Info { user: "a", pass: Some("open sesame") }"#, r#"Info { user: "a", pass: Some("***") }"#),
             // Rather too much than too little: nobody can tell where a password ends that was not encoded.
             ("http://host:8080/path?at=a@b", "http://host:***@b"),
             ("two: redis://:s3cr3t@a redis://:s3cr3t@b", "two: redis://:***@a redis://:***@b"),
@@ -128,6 +155,7 @@ mod tests {
             "no such database: app",
             "redis://db:6379/0 is away",
             "a mailbox, a@b.c, and 10:30",
+            "bypass: true",
             "",
         ] {
             assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text} -> {}", redact(text));

@@ -28,9 +28,7 @@ impl Log for Lines {
         true
     }
     fn log(&self, record: &Record<'_>) {
-        if record.target().starts_with("millpond") {
-            hear(record.args().to_string());
-        }
+        hear(record.args().to_string());
     }
     fn flush(&self) {}
 }

@@ -8,7 +8,7 @@
     reason = "the lock covers the message that is sent or looked for, on purpose"
 )]
 
-use crate::alarm::{Alarm, Message, Tended};
+use crate::alarm::{self, Alarm, Message, Tended};
 use crate::clock::{Clock, Moment};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
@@ -99,6 +99,19 @@ impl Rounds {
         Some(Weak::clone(pool))
     }
 
+    /// Sleeps until something is due or somebody has something to say. Tells all pools if it was much too long.
+    fn sleep(&self, messages: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        let Some(at) = self.next() else { return messages.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+        alarm::sleeps_until(at);
+        let message = messages.recv_timeout(at.since(Clock::System.now()));
+        let now = Clock::System.now();
+        if now > at.after(alarm::STANDSTILL) {
+            self.pools.values().filter_map(|(pool, _)| pool.upgrade()).for_each(|pool| pool.thaw(now));
+        }
+        alarm::sleeps_until(Moment::NEVER);
+        message
+    }
+
     fn next(&self) -> Option<Moment> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -115,10 +128,7 @@ fn keep(messages: &Receiver<Message>) {
                     visit(&pool);
                     continue;
                 }
-                None => match rounds.next() {
-                    Some(at) => messages.recv_timeout(at.since(Clock::System.now())),
-                    None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                },
+                None => rounds.sleep(messages),
             },
         };
         match message {
@@ -195,6 +205,7 @@ mod tests {
 
     impl Tended for Idle {
         fn tend(self: Arc<Self>, _: Moment) {}
+        fn thaw(&self, _: Moment) {}
     }
 
     fn at(seconds: u64) -> Moment {

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How soon the end of an overdue lease is noticed. Nobody looks for it on the return, which is the fast path.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// However short the limit is, leases are not looked at more often.
+const SOON: Duration = Duration::from_millis(20);
+
 /// Tells of leases that are overdue and of overdue ones that have ended; asks to be called again in time.
 pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
     let Some(limit) = *core.leak_threshold.lock() else { return };
@@ -43,5 +46,5 @@ pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
         next = next.min(now.after(LOOK_AGAIN));
     }
     *core.overdue.lock() = told;
-    core.alarm.at(next);
+    core.alarm.at(next.max(now.after(SOON)));
 }

@@ -11,7 +11,7 @@ use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shared::{CLOSE_GRACE, Core, Item, retire, retire_all};
 use crate::pool::shelf::Slot;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often a pool that keeps a minimum and has room is looked at: nobody counts idle connections on the fast path.
@@ -24,14 +24,27 @@ impl<M: Manager> Tended for Core<M> {
     fn tend(self: Arc<Self>, now: Moment) {
         tend(&self, now);
     }
+
+    fn thaw(&self, now: Moment) {
+        self.notice_standstill(now);
+    }
 }
 
-/// Does all that is due.
+/// Whoever does the upkeep, until it is done.
+struct Tending<'a>(&'a AtomicBool);
+
+impl Drop for Tending<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Does all that is due, unless somebody is at it: the keeper, a caller of `maintain`, or one who waits.
 pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
-    if core.forked() {
+    if core.forked() || core.tending.swap(true, Ordering::AcqRel) {
         return;
     }
-    core.notice_standstill(now);
+    let _tending = Tending(&core.tending);
     core.alarm.answered();
     let next_close = core.rack.give_up_slow_closes(now.before(CLOSE_GRACE));
     if let Some(begun) = next_close {
@@ -45,20 +58,52 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     thin_out(core, now, &numbers);
     keep_alive(core, now);
     leaks::watch(core, now);
-    core.rack.hedge(now);
-    core.warm_on();
-    core.open_now();
+    if let Some(next) = core.rack.hedge(now) {
+        core.alarm.at(next);
+    }
+    refill(core);
     plan_next(core, now, &numbers);
+}
+
+/// Opens what is wanted.
+fn refill<M: Manager>(core: &Arc<Core<M>>) {
+    if core.by_callers() {
+        // As long as there is room: nobody goes on with it when one has been opened.
+        loop {
+            core.warm_on();
+            if core.open_now() == 0 {
+                break;
+            }
+        }
+    } else {
+        core.open_now();
+        // Not here: it may call a function of the user's.
+        let warming = Arc::clone(core);
+        if !core.warming.lock().is_empty() {
+            drop(core.dispatch(Box::new(move || {
+                warming.warm_on();
+                warming.open_now();
+            })));
+        }
+    }
 }
 
 /// Retires idle connections of an older generation, and those whose planned death has come: one at a time, and each
 /// only when its successor is open, as long as the maximum and the lifetime allow.
 fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     core.end_renewal(now);
-    let changed = core.rules_changed.swap(false, Ordering::AcqRel);
+    let until = *core.sweep_until.lock();
+    let changed = until != Moment::ZERO;
+    if until > now {
+        core.alarm.at(until);
+    } else if changed {
+        *core.sweep_until.lock() = Moment::ZERO;
+    }
     if !changed && !core.deaths.lock().any_until(now) {
         return;
     }
+    // While connecting fails, nobody's turn comes soon.
+    let next_turn = if core.rack.numbers().outage.is_some() { REFILL } else { NEXT_TURN };
     let slots: Vec<u32> = core.rack.shelf.each().map(|(index, _)| index).collect();
     for index in slots {
         let Some(taken) = core.rack.shelf.take_at(index, now.tick(), u32::MAX) else { continue };
@@ -70,7 +115,7 @@ fn bury<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
                 if may_die(core, now, item.expires(&rules)) {
                     retire(item, reason);
                 } else {
-                    core.alarm.at(now.after(NEXT_TURN));
+                    core.alarm.at(now.after(next_turn));
                     core.put_back(item, taken.mark);
                 }
             }
@@ -164,10 +209,11 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
         core.alarm.at(now.after(REFILL));
     }
     // What is borrowed now will be idle one day: whoever returns it does not ring the keeper.
-    let (mut idle, mut oldest, mut most_silent) = (0, 0, 0);
+    let (mut idle, mut shelved, mut oldest, mut most_silent) = (0, 0, 0, 0);
     for (_, slot) in core.rack.shelf.each() {
         let mark = slot.mark();
         if mark.is_idle() {
+            shelved += 1;
             oldest = oldest.max(ticks_between(slot.idle_since(), now.tick()));
             most_silent = most_silent.max(ticks_between(mark.since(), now.tick()));
         }
@@ -180,7 +226,8 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     };
     let rules = core.rules();
     if idle > kept(core, numbers) {
-        within(rules.idle_timeout, oldest);
+        // One that stays however long it has been idle is not waited for.
+        within(rules.idle_timeout, if shelved > kept(core, numbers) { oldest } else { 0 });
     }
     if idle > 0 && rules.validation != Validation::Never {
         within(rules.keepalive, most_silent);

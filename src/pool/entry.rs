@@ -30,6 +30,8 @@ pub(crate) struct Entry<C: Send + 'static, H: Send + 'static> {
     pub(crate) generation: u32,
     /// The rules that it was last judged by.
     pub(crate) edition: u32,
+    /// It dies when it does because of a refresh that takes its time.
+    pub(crate) renewing: bool,
     /// It has not been lent since it was opened or checked.
     pub(crate) vouched: bool,
     pub(crate) broken: bool,
@@ -215,6 +217,7 @@ mod tests {
             uses: 0,
             generation: 1,
             edition: 1,
+            renewing: false,
             vouched: false,
             broken: false,
             labelled: false,

@@ -6,6 +6,7 @@ use crate::warm_up::{WarmUp, WarmUpProgress};
 /// A warm-up that is under way.
 #[derive(Debug)]
 pub(crate) struct Warming {
+    pub(crate) number: u64,
     pub(crate) plan: WarmUp,
     batch: u32,
     /// How many connections there are to be at the end of this batch.
@@ -15,6 +16,8 @@ pub(crate) struct Warming {
     /// What was told last, and whether somebody is telling it.
     told: Option<WarmUpProgress>,
     telling: bool,
+    /// Nothing is left to be opened.
+    done: bool,
 }
 
 /// What follows.
@@ -29,15 +32,19 @@ pub(crate) enum Step {
 
 impl Warming {
     /// With `ready` connections open already.
-    pub(crate) fn new(plan: WarmUp, ready: u32, max_connecting: u32) -> Self {
+    pub(crate) fn new(number: u64, plan: WarmUp, ready: u32, max_connecting: u32) -> Self {
         let batch = plan.batch.unwrap_or(u32::MAX).min(max_connecting);
         let target = ready.saturating_add(batch).min(plan.wanted);
-        Self { plan, batch, target, next: None, told: None, telling: false }
+        Self { number, plan, batch, target, next: None, told: None, telling: false, done: false }
     }
 
     /// With room for `max_size`, which may have become less since.
     pub(crate) fn advance(&mut self, ready: u32, max_size: u32, now: Moment) -> Step {
         if ready >= self.plan.wanted.min(max_size) {
+            self.done = true;
+            return Step::Done;
+        }
+        if self.done {
             return Step::Done;
         }
         if ready >= self.target {
@@ -65,8 +72,9 @@ impl Warming {
         self.telling = false;
     }
 
-    pub(crate) fn is_telling(&self) -> bool {
-        self.telling
+    /// Whether it has come to its end, and that has been told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.done && !self.telling
     }
 }
 
@@ -79,7 +87,7 @@ mod tests {
     fn batches_follow_each_other_after_a_pause_and_only_when_complete() {
         let second = Duration::from_secs(1);
         let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
-        let mut warming = Warming::new(WarmUp::background(7).batch(3).pause(second), 0, 4);
+        let mut warming = Warming::new(1, WarmUp::background(7).batch(3).pause(second), 0, 4);
         assert_eq!(warming.advance(0, 100, at(0)), Step::Open(3));
         assert_eq!(warming.advance(2, 100, at(9)), Step::Open(3));
         assert_eq!(warming.advance(3, 100, at(10)), Step::Pause(at(11)));
@@ -91,19 +99,19 @@ mod tests {
 
     #[test]
     fn a_batch_is_never_larger_than_may_be_opened_at_once_and_counts_what_is_there() {
-        let mut warming = Warming::new(WarmUp::blocking(20).batch(100), 5, 4);
+        let mut warming = Warming::new(1, WarmUp::blocking(20).batch(100), 5, 4);
         assert_eq!(warming.advance(5, 100, Moment::ZERO), Step::Open(9));
     }
 
     #[test]
     fn a_pool_that_was_made_smaller_meanwhile_is_warm_when_it_is_full() {
-        let mut warming = Warming::new(WarmUp::background(9), 0, 4);
+        let mut warming = Warming::new(1, WarmUp::background(9), 0, 4);
         assert_eq!(warming.advance(4, 4, Moment::ZERO), Step::Done);
     }
 
     #[test]
     fn progress_is_told_by_one_at_a_time_and_only_when_it_is_news() {
-        let mut warming = Warming::new(WarmUp::blocking(2), 0, 4);
+        let mut warming = Warming::new(1, WarmUp::blocking(2), 0, 4);
         let progress = |ready| WarmUpProgress { ready, wanted: 2, failures: 0 };
         assert!(warming.begin_telling(progress(0)));
         assert!(!warming.begin_telling(progress(1)), "somebody is telling");

@@ -2,7 +2,7 @@
 
 use super::event::{HandleEvent, NopEventHandler};
 use super::hooks::{
-    Adapter, CustomizeConnection, HandleError, LoggingErrorHandler, ManageConnection, NopConnectionCustomizer,
+    Adapter, CustomizeConnection, DiscreetErrorHandler, HandleError, ManageConnection, NopConnectionCustomizer,
 };
 use super::{Error, Pool};
 use crate::manager::kind::Native;
@@ -97,7 +97,7 @@ impl<M: ManageConnection> Default for Builder<M> {
                 max_lifetime: Some(Duration::from_secs(30 * 60)),
                 idle_timeout: Some(Duration::from_secs(10 * 60)),
                 connection_timeout: Duration::from_secs(30),
-                error_handler: Box::new(LoggingErrorHandler),
+                error_handler: Box::new(DiscreetErrorHandler),
                 connection_customizer: Box::new(NopConnectionCustomizer),
                 event_handler: None,
             },
@@ -187,7 +187,8 @@ impl<M: ManageConnection> Builder<M> {
         self
     }
 
-    /// Who is given the manager's and the customizer's errors; a [`LoggingErrorHandler`] by default.
+    /// Who is given the manager's and the customizer's errors; by default they are logged, as by
+    /// [`LoggingErrorHandler`](super::LoggingErrorHandler), but without passwords.
     #[must_use]
     pub fn error_handler(mut self, error_handler: Box<dyn HandleError<M::Error>>) -> Self {
         self.config.error_handler = error_handler;

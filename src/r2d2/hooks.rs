@@ -3,6 +3,7 @@
 use super::builder::Config;
 use super::event::{AcquireEvent, HandleEvent, ReleaseEvent, now, tell};
 use crate::Manager;
+use crate::redact::redact;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +55,16 @@ impl fmt::Display for Cause {
 }
 
 impl std::error::Error for Cause {}
+
+/// Logs errors as r2d2's own handler does, at the same level and for the same target, but without passwords.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DiscreetErrorHandler;
+
+impl<E: std::error::Error> HandleError<E> for DiscreetErrorHandler {
+    fn handle_error(&self, error: E) {
+        log::error!(target: "r2d2", "{}", redact(&error.to_string()));
+    }
+}
 
 impl<M: ManageConnection> Adapter<M> {
     fn report(&self, error: M::Error) -> Cause {

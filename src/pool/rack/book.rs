@@ -26,6 +26,8 @@ pub(crate) enum Phase {
 pub(crate) struct Outage {
     pub(crate) cause: Cause,
     pub(crate) since: Moment,
+    /// When somebody last asked for connections without waiting for them in the queue.
+    pub(crate) asked: Moment,
     pub(crate) failures: u32,
     pub(crate) retry_at: Moment,
     /// Trying again is not expected to help.
@@ -97,6 +99,8 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) deadlock: bool,
     /// Somebody waits on `changed`.
     pub(super) watchers: u32,
+    /// Somebody who is not in the queue waits for connections.
+    pub(super) asking: u32,
 }
 
 /// What the book says of itself.
@@ -142,6 +146,7 @@ impl<E: Send + 'static> Book<E> {
             overdue: 0,
             deadlock: false,
             watchers: 0,
+            asking: 0,
         }
     }
 
@@ -170,8 +175,8 @@ impl<E: Send + 'static> Book<E> {
     pub(super) fn tries_on(&self, now: Moment) -> bool {
         let starting = !self.started && (self.warm > 0 || self.limits.min_idle > 0);
         let patience = if starting { self.limits.start_up } else { self.limits.give_up };
-        let asked_for = self.queue.len() > 0 || self.watchers > 0;
-        self.outage.as_ref().is_some_and(|outage| asked_for || now < outage.since.after(patience))
+        let asked_for = self.queue.len() > 0 || self.asking > 0;
+        self.outage.as_ref().is_some_and(|outage| asked_for || now < outage.asked.after(patience))
     }
 
     /// The outage, if a caller should not wait for its end.
@@ -192,8 +197,12 @@ impl<E: Send + 'static> Book<E> {
 
     /// Connections that are too many and not being closed yet.
     pub(super) fn surplus(&self) -> u32 {
-        let leaving = self.closing.len() as u32 + self.condemned;
-        self.taken.saturating_sub(leaving).saturating_sub(self.limits.max_size)
+        self.staying().saturating_sub(self.limits.max_size)
+    }
+
+    /// Places whose connections stay, or are to be opened.
+    pub(super) fn staying(&self) -> u32 {
+        self.taken.saturating_sub(self.closing.len() as u32 + self.condemned)
     }
 
     pub(super) fn numbers(&self) -> Numbers {
@@ -202,7 +211,7 @@ impl<E: Send + 'static> Book<E> {
             max_size: self.limits.max_size,
             min_idle: self.limits.min_idle,
             taken: self.taken,
-            ready: self.taken.saturating_sub(self.opening),
+            ready: self.staying().saturating_sub(self.opening),
             opening: self.opening - self.arriving,
             checking: self.checks.len() as u32,
             closing: self.closing.len() as u32,

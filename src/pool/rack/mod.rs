@@ -106,13 +106,28 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     pub(crate) fn set_min_idle(&self, min_idle: u32) {
-        self.book.lock().limits.min_idle = min_idle;
+        let mut book = self.book.lock();
+        book.limits.min_idle = min_idle.min(book.limits.max_size);
+    }
+
+    /// Somebody wants connections, so attempts go on for a while, however long connecting has failed.
+    pub(crate) fn ask_again(&self, now: Moment) {
+        if let Some(outage) = &mut self.book.lock().outage {
+            outage.asked = now;
+        }
+    }
+
+    /// Somebody waits for connections, but not in the queue: attempts go on for as long as the result is kept.
+    pub(crate) fn ask_for(&self) -> Asking<'_, E> {
+        self.book.lock().asking += 1;
+        Asking(self)
     }
 
     /// When the next attempt is to be made while connecting fails, if one is.
     pub(crate) fn next_attempt(&self, now: Moment) -> Option<Moment> {
         let book = self.book.lock();
-        book.outage.as_ref().filter(|_| book.tries_on(now)).map(|outage| outage.retry_at)
+        let may = book.phase == Phase::Open && book.opening == 0 && book.room() > 0 && book.tries_on(now);
+        book.outage.as_ref().filter(|_| may).map(|outage| outage.retry_at)
     }
 
     pub(crate) fn set_warm(&self, warm: u32) {
@@ -125,15 +140,15 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// Waits until `done` says so of the book's numbers; `left` tells for how long, and `None` ends it.
-    pub(crate) fn watch(
-        &self,
-        mut done: impl FnMut(&Numbers) -> bool,
-        mut left: impl FnMut() -> Option<Duration>,
-    ) -> bool {
+    pub(crate) fn watch(&self, mut done: impl FnMut(&Numbers) -> bool, left: impl FnMut() -> Option<Duration>) -> bool {
+        self.watch_book(|book| done(&book.numbers()), left)
+    }
+
+    fn watch_book(&self, mut done: impl FnMut(&Book<E>) -> bool, mut left: impl FnMut() -> Option<Duration>) -> bool {
         let mut book = self.book.lock();
         book.watchers += 1;
         let result = loop {
-            if done(&book.numbers()) {
+            if done(&book) {
                 break true;
             }
             let Some(left) = left() else { break false };
@@ -141,6 +156,30 @@ impl<E: Send + 'static> Rack<E> {
         };
         book.watchers -= 1;
         result
+    }
+
+    /// Whether nobody has a connection, of a pool that lends none: all that there are lie on the shelf, or are being opened,
+    /// checked or closed. One that was given to somebody who has not woken up yet is neither.
+    fn is_quiet(&self, book: &Book<E>) -> bool {
+        let mut shelved = 0;
+        for (index, slot) in self.shelf.each() {
+            if slot.mark().is_lent() {
+                return false;
+            }
+            // A slot's word says "idle" until whoever took the connection has written its own name there.
+            if slot.mark().is_idle() && book.phase != Phase::Open {
+                let Some(taken) = self.shelf.take_at(index, 0, u32::MAX) else { return false };
+                slot.publish(taken.entry, taken.mark);
+                shelved += 1;
+            }
+        }
+        let busy = book.opening + book.checks.len() as u32 + book.closing.len() as u32;
+        book.phase == Phase::Open || shelved + busy == book.taken
+    }
+
+    /// Waits until nobody has a connection.
+    pub(crate) fn watch_quiet(&self, left: impl FnMut() -> Option<Duration>) -> bool {
+        self.watch_book(|book| self.is_quiet(book), left)
     }
 
     /// Leaves the book: brings the alert up to date, unlocks, and then rings.
@@ -164,5 +203,15 @@ impl<E: Send + 'static> Rack<E> {
         for waiter in rung {
             waiter.ring();
         }
+    }
+}
+
+/// Somebody waits for connections, but not in the queue.
+#[derive(Debug)]
+pub(crate) struct Asking<'a, E: Send + 'static>(&'a Rack<E>);
+
+impl<E: Send + 'static> Drop for Asking<'_, E> {
+    fn drop(&mut self) {
+        self.0.book.lock().asking -= 1;
     }
 }

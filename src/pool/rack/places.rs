@@ -9,7 +9,7 @@
 )]
 
 use super::Rack;
-use super::book::{Book, Outage, Phase};
+use super::book::{Book, Outage, Phase, SLOW_CHECK};
 use crate::clock::Moment;
 use crate::error::{Cause, Error};
 use crate::pool::shelf::Mark;
@@ -56,7 +56,7 @@ impl<E: Send + 'static> Rack<E> {
             return Vec::new();
         }
         let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.promising(now));
-        wanted = wanted.max(book.warm.saturating_sub(book.taken));
+        wanted = wanted.max(book.warm.saturating_sub(book.staying()));
         (0..book.allowed(wanted, now).min(most)).map(|_| self.reserve(book)).collect()
     }
 
@@ -88,7 +88,7 @@ impl<E: Send + 'static> Rack<E> {
         let book = self.book.lock();
         book.phase != Phase::Closed
             && (book.outage.is_some()
-                || book.taken <= book.warm
+                || book.staying() <= book.warm
                 || book.demand(self.shelf.idle()) >= book.opening + book.promising(now))
     }
 
@@ -132,8 +132,8 @@ impl<E: Send + 'static> Rack<E> {
             Some(outage) if now < outage.retry_at => outage.retry_at,
             _ => now.after(delay(failures)),
         };
-        let since = before.as_ref().map_or(now, |outage| outage.since);
-        book.outage = Some(Outage { cause: Arc::clone(cause), since, failures, retry_at, permanent });
+        let (since, asked) = before.as_ref().map_or((now, now), |outage| (outage.since, outage.asked));
+        book.outage = Some(Outage { cause: Arc::clone(cause), since, asked, failures, retry_at, permanent });
         book.gate = 1;
         self.leave(book, Vec::new());
         Failed { failures, retry_at, news: before.is_none() }
@@ -182,13 +182,16 @@ impl<E: Send + 'static> Rack<E> {
         book.promising(now) < book.queue.len().max(1)
     }
 
-    /// Has somebody look for another connection if those wait who counted on a check that may hang.
-    pub(crate) fn hedge(&self, now: Moment) {
+    /// Has somebody look for another connection if those wait who counted on a check that may hang. Returns when the next check
+    /// will have taken that long.
+    pub(crate) fn hedge(&self, now: Moment) -> Option<Moment> {
         let mut book = self.book.lock();
         if book.promising(now) < book.checks.len() as u32 && book.queue.awake() == 0 && book.phase == Phase::Open {
             let rung = book.queue.rouse(1);
             self.leave(book, rung);
+            book = self.book.lock();
         }
+        book.checks.values().map(|begun| begun.after(SLOW_CHECK)).filter(|end| *end > now).min()
     }
 
     /// A connection was retired that is to be replaced, unless its successor is open already.

@@ -1,5 +1,6 @@
 //! Checkout: from the shelf if something good lies there, else by waiting.
 
+use super::open::Purpose;
 use super::{Core, Item, retire, retire_all};
 use crate::ErrorKind;
 use crate::alarm::Tended;
@@ -10,7 +11,7 @@ use crate::event;
 use crate::lease::thread_number;
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
-use crate::pool::rack::{Outage, Phase, Rack, Refusal};
+use crate::pool::rack::{Outage, Permit, Phase, Rack, Refusal};
 use crate::pool::seat;
 use crate::pool::shelf::{CLOSED, Mark, PAUSED, Slot, Taken};
 use crate::pool::waiters::{Ticket, Waiter, Woken, Word};
@@ -154,7 +155,7 @@ impl<M: Manager> Core<M> {
         place: Place,
         nested: Nested,
     ) -> Result<Box<Item<M>>, Error> {
-        if let Some(item) = self.look(false) {
+        if let Some(item) = self.look(false, deadline) {
             return Ok(item);
         }
         let held = self.lent_to(thread_number());
@@ -168,7 +169,7 @@ impl<M: Manager> Core<M> {
 
     /// Takes from the shelf what may be lent. What must be checked first is sent to be checked, at most one
     /// connection a waiter; its result comes through the queue.
-    fn look(self: &Arc<Self>, in_queue: bool) -> Option<Box<Item<M>>> {
+    fn look(self: &Arc<Self>, in_queue: bool, deadline: Moment) -> Option<Box<Item<M>>> {
         let alert = self.rack.shelf.alert();
         if alert & (CLOSED | PAUSED) != 0 {
             return None;
@@ -183,13 +184,25 @@ impl<M: Manager> Core<M> {
             let now = self.clock.coarse();
             let taken = match self.take(now, self.fresh.load(Ordering::Relaxed)) {
                 Some(taken) => taken,
-                None if self.rack.shelf.any_idle() && self.rack.may_check(now) => self.take(now, u32::MAX)?,
+                None if self.rack.shelf.any_idle() && self.may_check(deadline) => self.take(now, u32::MAX)?,
                 None => return None,
             };
             if let Some(item) = self.judge(taken.entry, now, Occasion::Checkout, false) {
                 return Some(item);
             }
+            if !self.may_check(deadline) {
+                // It was sent to be checked, and that is enough for one caller.
+                return None;
+            }
         }
+    }
+
+    /// Whether one more connection may be checked for those who wait. By the exact clock: it is the keeper who wakes them
+    /// when a check has taken too long, and the coarse clock may still say that it has not.
+    fn may_check(&self, deadline: Moment) -> bool {
+        let now = self.clock.now();
+        // Callers that check by themselves have a deadline to look at.
+        self.rack.may_check(now) && !(self.by_callers() && now >= deadline)
     }
 
     /// Whether a connection may be lent. If not, it is dealt with. With `here` the caller would rather wait for the check
@@ -264,10 +277,19 @@ impl<M: Manager> Core<M> {
         loop {
             // Each time round the caller has just announced itself, so this look cannot miss what came before. And
             // only then it plans: a connection that was seen on the shelf while planning may be gone at the look.
-            if let Some(item) = self.look(true) {
+            if let Some(item) = self.look(true, deadline) {
                 return Ok(item);
             }
+            if self.by_callers() && self.clock.now() >= deadline {
+                return self.run_out(turn, began);
+            }
             match self.rack.plan_for(turn.ticket, self.clock.now(), self.by_callers()) {
+                Ok(permits) if self.by_callers() && !permits.is_empty() => {
+                    if let Some(result) = self.open_by_caller(turn, permits) {
+                        return result;
+                    }
+                    continue;
+                }
                 Ok(permits) => self.open_all(permits),
                 Err(outage) => {
                     // Unless a connection has come in the last moment.
@@ -281,7 +303,7 @@ impl<M: Manager> Core<M> {
                 }
                 Woken::Look => {
                     if !self.rules_strict()
-                        && let Some(item) = self.look(true)
+                        && let Some(item) = self.look(true, deadline)
                     {
                         return Ok(item);
                     }
@@ -302,12 +324,35 @@ impl<M: Manager> Core<M> {
                     turn.queued = false;
                     return Err(error);
                 }
-                Woken::TimedOut => {
-                    turn.queued = false;
-                    let (word, numbers) = self.rack.give_up(turn.ticket, turn.waiter);
-                    return self.last_chance(word).unwrap_or_else(|| Err(self.timeout_error(began, &numbers)));
-                }
+                Woken::TimedOut => return self.run_out(turn, began),
             }
+        }
+    }
+
+    /// The deadline has passed.
+    fn run_out(self: &Arc<Self>, turn: &mut Turn<'_, Item<M>>, began: Moment) -> Result<Box<Item<M>>, Error> {
+        turn.queued = false;
+        let (word, numbers) = self.rack.give_up(turn.ticket, turn.waiter);
+        self.last_chance(word).unwrap_or_else(|| Err(self.timeout_error(began, &numbers)))
+    }
+
+    /// Opens connections on the caller's own thread. It leaves the queue for that: what comes back meanwhile is for those
+    /// who can use it at once.
+    fn open_by_caller(
+        self: &Arc<Self>,
+        turn: &mut Turn<'_, Item<M>>,
+        permits: Vec<Permit<Item<M>>>,
+    ) -> Option<Result<Box<Item<M>>, Error>> {
+        if let Some(result) = self.last_chance(turn.leave()) {
+            return Some(result);
+        }
+        permits.into_iter().for_each(|permit| self.begin_open(permit, Purpose::Caller));
+        match self.rack.enter_again(turn.waiter, turn.ticket) {
+            Ok(()) => {
+                turn.queued = true;
+                None
+            }
+            Err(refusal) => Some(Err(self.refused(refusal))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Closing connections, on helper threads, and closing the pool.
 
 use super::{CLOSE_GRACE, Core, Item};
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::{self, CloseReason, State};
 use crate::helpers;
@@ -8,7 +9,6 @@ use crate::manager::Manager;
 use crate::pool::entry::Entry;
 use crate::pool::shelf::Mark;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Parts with a connection: it is closed on a helper thread, and its place is free again afterwards.
@@ -101,6 +101,7 @@ impl<M: Manager> Core<M> {
         if !was_open {
             return;
         }
+        self.end_warming();
         log::debug!("pool {:?}: closed", self.name);
         self.emit_state(State::Closed);
         retire_all(idle, CloseReason::PoolClosed);
@@ -125,10 +126,16 @@ impl<M: Manager> Core<M> {
             }
         }
         retire_all(old, CloseReason::Refresh);
-        // One that was on its way to the shelf may have been missed. It is never lent, but it should not lie there.
-        self.rules_changed.store(true, Ordering::Release);
-        self.alarm.at(now.after(CLOSE_GRACE));
+        self.sweep_all(now);
         self.open_wanted();
+    }
+
+    /// Has all that is idle looked at. One that is on its way to the shelf may be missed at first; it is never lent, but it
+    /// should not lie there.
+    pub(crate) fn sweep_all(&self, now: Moment) {
+        let until = now.after(CLOSE_GRACE);
+        *self.sweep_until.lock() = until;
+        self.alarm.at(until);
     }
 
     pub(crate) fn resize(self: &Arc<Self>, max_size: u32) {
@@ -149,8 +156,7 @@ impl<M: Manager> Core<M> {
         let deadline = began.after(timeout);
         // While the pool is paused, whoever returns a connection comes by the book, and rings; else nobody does.
         let left = || self.slice_until(deadline).map(|left| left.min(BETWEEN_LOOKS));
-        let nobody = || self.rack.shelf.each().all(|(_, slot)| !slot.mark().is_lent());
-        if self.rack.watch(|_| nobody(), left) { Ok(()) } else { Err(self.still_held(began)) }
+        if self.rack.watch_quiet(left) { Ok(()) } else { Err(self.still_held(began)) }
     }
 
     pub(crate) fn resume(self: &Arc<Self>) {
@@ -158,6 +164,8 @@ impl<M: Manager> Core<M> {
             let away = self.rack.numbers().outage.is_some();
             self.emit_state(if away { State::Down } else { State::Up });
             self.open_wanted();
+            // What was to be tried again in the meantime.
+            self.alarm.at(self.clock.now());
         }
     }
 }

@@ -103,8 +103,11 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) next_connection: AtomicU64,
     pub(crate) seed: u64,
     pub(crate) deaths: Mutex<Deaths>,
-    /// Rules have changed since the last sweep.
-    pub(crate) rules_changed: AtomicBool,
+    /// Until when all that is idle is looked at on each visit, because rules have changed, and something may have been on
+    /// its way to the shelf meanwhile.
+    pub(crate) sweep_until: Mutex<Moment>,
+    /// The upkeep is being done.
+    pub(crate) tending: AtomicBool,
     /// What was idle when something failed is being checked.
     pub(crate) suspecting: AtomicBool,
     /// This and the next are read by everybody who gives up: readers must not hold each other up.
@@ -114,8 +117,9 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) overdue: Mutex<HashMap<u32, (Mark, Lease)>>,
     /// Source lines of nested checkouts that have been told of.
     pub(crate) nested_at: Mutex<HashSet<&'static Location<'static>>>,
-    /// A warm-up that is under way.
-    pub(crate) warming: Mutex<Option<Warming>>,
+    /// Warm-ups that are under way.
+    pub(crate) warming: Mutex<Vec<Warming>>,
+    pub(crate) next_warming: AtomicU64,
     /// Only one caller at a time gathers several connections.
     pub(crate) gathering: Mutex<()>,
     pub(crate) alarm: Alarm,

@@ -16,6 +16,17 @@ use std::time::Duration;
 /// What an attempt to open a connection ended with.
 type Attempt<C> = Result<C, (Cause, Fault)>;
 
+/// Whom a connection is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Those who wait, and the minimum, unless they have been served by the time that it is begun.
+    Wanted,
+    /// To replace one that is about to die.
+    Successor,
+    /// The caller itself, who has left the queue to do it, so that the book does not know of it.
+    Caller,
+}
+
 impl<M: Manager> Core<M> {
     /// Begins to open as many connections as are wanted and allowed.
     pub(crate) fn open_wanted(self: &Arc<Self>) {
@@ -27,28 +38,32 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    pub(crate) fn open_now(self: &Arc<Self>) {
+    /// Says how many.
+    pub(crate) fn open_now(self: &Arc<Self>) -> usize {
         if self.forked() {
-            return;
+            return 0;
         }
-        self.open_all(self.rack.plan(self.clock.now()));
+        let permits = self.rack.plan(self.clock.now());
+        let count = permits.len();
+        self.open_all(permits);
+        count
     }
 
     pub(crate) fn open_all(self: &Arc<Self>, permits: Vec<Permit<Item<M>>>) {
         for permit in permits {
-            self.begin_open(permit, false);
+            self.begin_open(permit, Purpose::Wanted);
         }
     }
 
     /// Begins to open the successor of a connection that is about to die, if there is room for both.
     pub(crate) fn open_successor(self: &Arc<Self>) -> bool {
-        self.rack.try_reserve().map(|permit| self.begin_open(permit, true)).is_some()
+        self.rack.try_reserve().map(|permit| self.begin_open(permit, Purpose::Successor)).is_some()
     }
 
-    fn begin_open(self: &Arc<Self>, permit: Permit<Item<M>>, successor: bool) {
+    pub(crate) fn begin_open(self: &Arc<Self>, permit: Permit<Item<M>>, purpose: Purpose) {
         let core = Arc::clone(self);
         let job = Box::new(move || {
-            core.open(permit, successor);
+            core.open(permit, purpose);
             // There may be more to do, for example when this one failed and somebody else still waits.
             core.open_wanted();
         });
@@ -59,8 +74,8 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    fn open(self: &Arc<Self>, permit: Permit<Item<M>>, successor: bool) {
-        if !successor && !self.rack.still_wanted(self.clock.now()) {
+    fn open(self: &Arc<Self>, permit: Permit<Item<M>>, purpose: Purpose) {
+        if purpose == Purpose::Wanted && !self.rack.still_wanted(self.clock.now()) {
             return;
         }
         if self.handler.is_some() && self.rack.numbers().outage.is_some() {
@@ -72,7 +87,7 @@ impl<M: Manager> Core<M> {
         match self.attempt() {
             Ok(connection) => {
                 let mut item = self.enter_new(connection, permit, generation, begun);
-                let (outage, pending) = self.rack.opened(&mut item.permit, successor);
+                let (outage, pending) = self.rack.opened(&mut item.permit, purpose == Purpose::Successor);
                 if let Some(outage) = outage {
                     let away = self.clock.now().since(outage.since);
                     let (name, failures) = (&self.name, outage.failures);
@@ -128,7 +143,7 @@ impl<M: Manager> Core<M> {
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
         // The edition first: rules that change now make it one of an older edition.
         let edition = self.edition.load(Ordering::Acquire);
-        let dies = self.plan_death(id, born, generation, &self.rules());
+        let (dies, renewing) = self.plan_death(id, born, generation, None, &self.rules());
         if let Some(slot) = self.rack.shelf.slot(permit.slot()) {
             slot.connection.store(id, Ordering::Relaxed);
         }
@@ -148,6 +163,7 @@ impl<M: Manager> Core<M> {
             uses: 0,
             generation,
             edition,
+            renewing,
             // The r2d2 module checks at every checkout, the first one included.
             vouched: !self.settings.check_on_caller,
             broken: false,

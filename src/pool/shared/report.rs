@@ -101,6 +101,14 @@ impl<M: Manager> Core<M> {
         })
     }
 
+    /// The error of somebody who waited for so many connections from `began` on.
+    pub(crate) fn not_ready(&self, began: Moment, wanted: u32) -> Error {
+        let waited = self.clock.now().since(began);
+        let numbers = self.rack.numbers();
+        let cause = numbers.outage.as_ref().map(|outage| Arc::clone(&outage.cause));
+        Error::not_ready(&self.name, waited, (numbers.ready, wanted), self.brief(&numbers), cause)
+    }
+
     /// The error of somebody who waited for borrowed connections from `began` on.
     pub(crate) fn still_held(&self, began: Moment) -> Error {
         let waited = self.clock.now().since(began);

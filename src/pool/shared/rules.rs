@@ -13,9 +13,6 @@ use crate::sync::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A visit of the keeper that is so much too late means that the process stood still: suspended, or a machine asleep.
-const STANDSTILL: Duration = Duration::from_secs(2);
-
 /// The first rules.
 pub(crate) fn from_settings(settings: &Settings) -> Rules {
     Rules {
@@ -63,7 +60,8 @@ impl<M: Manager> Core<M> {
         };
         if item.edition < rules.replanned {
             self.deaths.lock().forget(item.dies);
-            item.dies = self.plan_death(item.id, item.born, item.generation, &rules);
+            let before = item.renewing.then_some(item.dies);
+            (item.dies, item.renewing) = self.plan_death(item.id, item.born, item.generation, before, &rules);
         }
         let suspect = rules.validation != Validation::Never && item.proven() < rules.suspect;
         if !suspect {
@@ -73,34 +71,43 @@ impl<M: Manager> Core<M> {
         rules
     }
 
-    pub(crate) fn plan_death(&self, id: u64, born: Moment, generation: u32, rules: &Rules) -> Moment {
+    /// When a connection is to die, and whether because of a refresh. One that was to be renewed by `before` is not put off by
+    /// another refresh, or a pool that is refreshed more and more often would never get to some.
+    pub(crate) fn plan_death(
+        &self,
+        id: u64,
+        born: Moment,
+        generation: u32,
+        before: Option<Moment>,
+        rules: &Rules,
+    ) -> (Moment, bool) {
         let size = self.rack.numbers().max_size;
         let mut deaths = self.deaths.lock();
         let natural = rules
             .max_lifetime
             .map_or(Moment::NEVER, |lifetime| deaths.plan(born, lifetime, size, scatter(self.seed, id)));
         let (from, until, latest) = match (rules.renewal_of(generation), rules.max_lifetime) {
-            (Some(Renewal { from, until, .. }), _) => (from, until, natural),
+            (Some(Renewal { from, until, .. }), _) => (from, until, natural.min(before.unwrap_or(natural))),
             // It would have died while the process stood still, as others would have.
             (None, Some(lifetime)) if natural <= rules.thawed => {
                 let expires = born.after(lifetime);
                 let latest = if expires <= rules.thawed { Moment::NEVER } else { expires };
                 (rules.thawed, rules.thawed.after(lifetime / 2), latest)
             }
-            (None, _) => return natural,
+            (None, _) => return (natural, false),
         };
         deaths.forget(natural);
-        deaths.renew(from, until, id, latest)
+        (deaths.renew(from, until, id, latest), rules.renewal_of(generation).is_some())
     }
 
     /// Makes every connection that is open or being opened now one of an older generation, and has them retired: all at
     /// once, or one after the other until `over` has passed.
     pub(crate) fn refresh(self: &Arc<Self>, over: Duration) {
         let now = self.clock.now();
-        let before = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-        let at_once = over.is_zero();
         self.change_rules(|rules, edition| {
-            if at_once {
+            // Drawn under the lock of the rules, so that of two refreshes the later one has the later generation.
+            let before = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+            if over.is_zero() {
                 rules.oldest = before;
                 rules.renewal = None;
             } else {
@@ -113,14 +120,17 @@ impl<M: Manager> Core<M> {
 
     /// Ends a refresh whose time is over: what is left of the old ones was borrowed when its turn came.
     pub(crate) fn end_renewal(&self, now: Moment) {
-        match self.rules().renewal {
-            Some(renewal) if renewal.until <= now => self.change_rules(|rules, _| {
-                rules.oldest = rules.oldest.max(renewal.before);
-                rules.renewal = None;
-            }),
-            Some(renewal) => self.alarm.at(renewal.until),
-            None => {}
+        let Some(renewal) = self.rules().renewal else { return };
+        if renewal.until > now {
+            self.alarm.at(renewal.until);
+            return;
         }
+        self.change_rules(|rules, _| {
+            // Unless another one has begun since.
+            if let Some(renewal) = rules.renewal.take_if(|renewal| renewal.until <= now) {
+                rules.oldest = rules.oldest.max(renewal.before);
+            }
+        });
     }
 
     /// What has not worked since `since` is checked before it is lent.
@@ -130,14 +140,21 @@ impl<M: Manager> Core<M> {
 
     /// Notices that the process stood still: what is idle is suspect then, and what came due meanwhile is in no hurry.
     pub(crate) fn notice_standstill(&self, now: Moment) {
-        let Some(due) = self.alarm.missed(now.before(STANDSTILL)) else { return };
-        let stood = now.since(due);
-        log::info!(
-            "pool {:?}: the process stood still for {stood:.1?}; what is idle is checked before it is lent",
-            self.name
-        );
-        self.change_rules(|rules, edition| (rules.suspect, rules.thawed, rules.replanned) = (now, now, edition));
-        self.rules_changed.store(true, Ordering::Release);
+        let Some(due) = self.alarm.overslept(now).filter(|due| *due > self.rules().thawed) else { return };
+        let mut news = false;
+        self.change_rules(|rules, edition| {
+            // Unless somebody else has noticed it meanwhile.
+            if due > rules.thawed {
+                (rules.suspect, rules.thawed, rules.replanned) = (now, now, edition);
+                news = true;
+            }
+        });
+        if !news {
+            return;
+        }
+        let (name, stood) = (&self.name, now.since(due));
+        log::info!("pool {name:?}: the process stood still for {stood:.1?}; what is idle is checked before it is lent");
+        self.sweep_all(now);
         self.alarm.at(now);
     }
 
@@ -163,8 +180,10 @@ impl<M: Manager> Core<M> {
     }
 
     pub(crate) fn set_validation(self: &Arc<Self>, validation: Validation) {
-        self.change_rules(|rules, _| rules.validation = validation);
-        self.fresh.store(fresh_ticks(validation), Ordering::Relaxed);
+        self.change_rules(|rules, _| {
+            rules.validation = validation;
+            self.fresh.store(fresh_ticks(validation), Ordering::Relaxed);
+        });
         self.alarm.at(self.clock.now());
     }
 

@@ -8,13 +8,27 @@ use crate::pool::rack::{Numbers, Phase};
 use crate::pool::warming::{Step, Warming};
 use crate::redact::redact;
 use crate::warm_up::{OnProgress, WarmUp, WarmUpProgress};
+use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// What is to be told of a warm-up, and of which.
+struct News {
+    number: u64,
+    tell: Option<OnProgress>,
+    progress: WarmUpProgress,
+}
 
 impl<M: Manager> Core<M> {
     /// Begins to warm up, and waits for it where the plan says so.
     pub(crate) fn warm_up(self: &Arc<Self>, plan: WarmUp) -> Result<(), Error> {
-        let problems = plan.problems(self.rack.numbers().max_size);
+        self.refuse_forked()?;
+        let numbers = self.rack.numbers();
+        if numbers.phase == Phase::Closed {
+            return Err(Error::closed(&self.name));
+        }
+        let problems = plan.problems(numbers.max_size);
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }
@@ -30,8 +44,7 @@ impl<M: Manager> Core<M> {
         match self.wait_for(wanted, timeout) {
             Err(error) if required => Err(error),
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {}", redact(&cause.to_string())));
-                let cause = cause.unwrap_or_default();
+                let cause = error.source().map(|cause| format!(": {}", redact(&cause.to_string()))).unwrap_or_default();
                 log::warn!("pool {:?}: goes on before it is warm: {error}{cause}", self.name);
                 Ok(())
             }
@@ -39,11 +52,15 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    /// Waits until the warm-up is complete, or the minimum is there, but at least one connection.
+    /// Waits until all warm-ups are complete, or the minimum is there, but at least one connection.
     pub(crate) fn wait_ready(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
-        let warming = self.warming.lock().as_ref().map(|warming| warming.plan.wanted);
-        let wanted = warming.unwrap_or_else(|| self.rack.numbers().min_idle.max(1));
-        if warming.is_none() {
+        self.refuse_forked()?;
+        if self.rack.numbers().phase == Phase::Closed {
+            return Err(Error::closed(&self.name));
+        }
+        let under_way = self.warming.lock().iter().map(|warming| warming.plan.wanted).max();
+        let wanted = under_way.unwrap_or_else(|| self.rack.numbers().min_idle.max(1));
+        if under_way.is_none() {
             self.begin_warming(WarmUp::blocking(wanted));
         }
         self.wait_for(wanted, timeout)
@@ -51,54 +68,70 @@ impl<M: Manager> Core<M> {
 
     fn begin_warming(self: &Arc<Self>, plan: WarmUp) {
         let ready = self.rack.numbers().ready;
-        *self.warming.lock() = Some(Warming::new(plan, ready, self.settings.max_connecting));
+        let number = self.next_warming.fetch_add(1, Ordering::Relaxed);
+        self.warming.lock().push(Warming::new(number, plan, ready, self.settings.max_connecting));
+        // Somebody asks, so it is worth trying again, however long the server has been away.
+        self.rack.ask_again(self.clock.now());
         self.warm_on();
         self.open_wanted();
     }
 
-    /// Takes the next step of a warm-up, if one is under way: whenever a connection has been opened, an attempt has failed,
+    /// Forgets all warm-ups. What they own goes outside of the lock.
+    pub(crate) fn end_warming(&self) {
+        let ended = std::mem::take(&mut *self.warming.lock());
+        drop(ended);
+    }
+
+    /// Takes the next step of each warm-up that is under way: whenever a connection has been opened, an attempt has failed,
     /// or a pause is over.
     pub(crate) fn warm_on(self: &Arc<Self>) {
-        while let Some((tell, progress)) = self.warm_step() {
+        while let Some(News { number, tell, progress }) = self.warm_step() {
             if let Some(tell) = tell {
                 drop(self.guarded("on_progress", || tell(progress)));
             }
-            if let Some(warming) = self.warming.lock().as_mut() {
+            if let Some(warming) = self.warming.lock().iter_mut().find(|warming| warming.number == number) {
                 warming.end_telling();
             }
         }
     }
 
-    /// Takes a step. Returns what is to be told of it, unless somebody else is telling: that one comes back.
-    #[allow(clippy::significant_drop_tightening, reason = "a step and what is told of it belong together")]
-    fn warm_step(&self) -> Option<(Option<OnProgress>, WarmUpProgress)> {
+    /// Takes a step of each. Returns what is to be told of one, unless somebody else is telling: that one comes back.
+    fn warm_step(&self) -> Option<News> {
         let now = self.clock.now();
-        let mut slot = self.warming.lock();
-        let warming = slot.as_mut()?;
+        let mut all = self.warming.lock();
+        if all.is_empty() {
+            return None;
+        }
         let Numbers { ready, max_size, .. } = self.rack.numbers();
-        let step = warming.advance(ready, max_size, now);
-        match step {
-            Step::Open(target) => self.rack.set_warm(target),
-            Step::Pause(until) => self.alarm.at(until),
-            Step::Done => self.rack.set_warm(0),
+        let (mut target, mut news) = (0, None);
+        for warming in all.iter_mut() {
+            match warming.advance(ready, max_size, now) {
+                Step::Open(wanted) => target = target.max(wanted),
+                Step::Pause(until) => self.alarm.at(until),
+                Step::Done => {}
+            }
+            let wanted = warming.plan.wanted;
+            let failures = self.counters.connect_failures.get();
+            let progress = WarmUpProgress { ready: ready.min(wanted), wanted, failures };
+            if news.is_none() && warming.begin_telling(progress) {
+                news = Some(News { number: warming.number, tell: warming.plan.progress.clone(), progress });
+            }
         }
-        let wanted = warming.plan.wanted;
-        let failures = self.counters.connect_failures.get();
-        let progress = WarmUpProgress { ready: ready.min(wanted), wanted, failures };
-        if warming.begin_telling(progress) {
-            return Some((warming.plan.progress.clone(), progress));
-        }
-        if step == Step::Done && !warming.is_telling() {
-            *slot = None;
-        }
-        None
+        self.rack.set_warm(target);
+        let ended: Vec<_> = all.extract_if(.., |warming| warming.is_over()).collect();
+        // What the user's function owns may run code of the user's when it goes.
+        drop(all);
+        drop(ended);
+        news
     }
 
     fn wait_for(self: &Arc<Self>, wanted: u32, timeout: Duration) -> Result<(), Error> {
-        self.refuse_forked()?;
         let began = self.clock.now();
         let deadline = began.after(timeout);
         let patience = self.settings.start_up().give_up.unwrap_or(Duration::MAX);
+        // As long as somebody waits, attempts go on.
+        let _asked_for = self.rack.ask_for();
+        self.open_wanted();
         loop {
             if self.by_callers() {
                 self.warm_on();
@@ -122,7 +155,7 @@ impl<M: Manager> Core<M> {
                 Some(End::Closed) => return Err(Error::closed(&self.name)),
                 Some(End::Hopeless(cause)) => return Err(Error::permanent(&self.name, cause)),
                 None if self.clock.now() < deadline => {}
-                Some(End::GivenUp) | None => return Err(self.timeout_error(began, &self.rack.numbers())),
+                Some(End::GivenUp) | None => return Err(self.not_ready(began, wanted)),
             }
         }
     }
@@ -135,10 +168,11 @@ impl<M: Manager> Core<M> {
             return Some(End::Ready);
         }
         let outage = numbers.outage.as_ref()?;
-        if outage.permanent {
+        let now = self.clock.now();
+        if outage.permanent && now < outage.retry_at {
             return Some(End::Hopeless(Arc::clone(&outage.cause)));
         }
-        let over = !numbers.started && self.clock.now() >= outage.since.after(patience);
+        let over = !numbers.started && now >= outage.since.after(patience);
         over.then_some(End::GivenUp)
     }
 

@@ -13,7 +13,7 @@ use crate::pool::shared::{Core, Hooks, rules};
 use crate::pool::{Pool, next_number, no_thread};
 use crate::redact::redact;
 use crate::stats::Counters;
-use crate::sync::{AtomicU32, Mutex};
+use crate::sync::{AtomicU32, Condvar, Mutex};
 use crate::warm_up::WarmUp;
 use parking_lot::RwLock;
 use std::fmt;
@@ -458,6 +458,7 @@ fn core<M: Manager>(
         last_check_failure: Default::default(),
         warming: Mutex::default(),
         next_warming: AtomicU64::new(1),
+        told: Condvar::new(),
         gathering: Mutex::new(()),
         alarm: Alarm::default(),
         enrolment: Mutex::new((settings.maintenance == Maintenance::Background).then(helpers::enrol)),

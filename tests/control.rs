@@ -4,7 +4,7 @@ mod support;
 
 use millpond::testing::HandClock;
 use millpond::{CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -270,4 +270,50 @@ fn the_last_handle_may_go_inside_a_callback() {
     drop(pool.get().expect("it connects"));
     assert!(handle.lock().expect("no panic").is_none(), "it was dropped there");
     pool.close_and_wait(LONG).expect("nothing is left");
+}
+
+#[test]
+fn a_refresh_puts_off_no_other_refresh() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let builder = Pool::builder(lab.manager()).max_size(10).min_idle(10).idle_timeout(None).max_lifetime(None);
+    let pool = builder.keepalive(None).clock(clock.clone()).build().expect("it connects");
+    for _ in 0..4 {
+        pool.refresh_over(100 * SECOND);
+        for _ in 0..50 {
+            clock.advance(SECOND);
+            settle(&pool);
+        }
+    }
+    let numbers: Vec<_> = pool.get_many(10).expect("they are there").iter().map(|conn| conn.number).collect();
+    assert!(numbers.iter().all(|&number| number > 10), "none is left from the beginning: {numbers:?}");
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_pool_is_not_idle_while_a_connection_is_on_its_way_to_a_waiter() {
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).max_size(1).build().expect("it connects");
+    for _ in 0..300 {
+        let held = pool.get().expect("idle");
+        let quiet = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let conn = pool.get_timeout(LONG).expect("it comes back");
+                conn.exclusively(|| assert!(!quiet.load(SeqCst), "somebody was told that nobody has one"));
+            });
+            eventually("it waits", || pool.stats().waiting == 1);
+            drop(held);
+            pool.pause();
+            quiet.store(pool.wait_idle(Duration::ZERO).is_ok(), SeqCst);
+            // Whoever was given one before the pause wakes up now.
+            thread::yield_now();
+            quiet.store(false, SeqCst);
+            pool.resume();
+            waiter.join().expect("no panic");
+        });
+    }
+    pool.pause();
+    pool.wait_idle(LONG).expect("nobody has one");
+    pool.resume();
+    assert_healthy(&pool);
 }

@@ -69,10 +69,12 @@ mod unix {
         drop(pool.get().expect("there is room"));
         assert!(echo(&mut held, b'a'));
 
+        // One without a connection goes altogether in the child, with all that it owns.
+        let lazy = Pool::builder(open).build_lazy().expect("good settings");
         // What the test prints is not to be printed twice.
         std::io::stdout().flush().expect("a terminal or a pipe");
         match fork::fork().expect("there is room for a child") {
-            Fork::Child => child(&pool, held, open),
+            Fork::Child => child(&pool, lazy, held, open),
             Fork::Parent(child) => {
                 let status = fork::waitpid(child).expect("it is ours");
                 assert_eq!(status, 0, "the child's wait status");
@@ -94,7 +96,9 @@ mod unix {
 
     type Guard<F> = PooledConnection<millpond::FnManager<F, Polite, std::io::Error>>;
 
-    fn child<F>(pool: &Pool<millpond::FnManager<F, Polite, std::io::Error>>, held: Guard<F>, open: F) -> !
+    type Lender<F> = Pool<millpond::FnManager<F, Polite, std::io::Error>>;
+
+    fn child<F>(pool: &Lender<F>, lazy: Lender<F>, held: Guard<F>, open: F) -> !
     where
         F: Fn() -> std::io::Result<Polite> + Send + Sync + 'static,
     {
@@ -121,6 +125,7 @@ mod unix {
             drop(pool.clone());
             // A pool of its own, with threads of its own.
             let own = Pool::builder(open).max_size(1).build().expect("it answers");
+            drop(lazy);
             assert!(echo(&mut own.get().expect("idle"), b'd'));
             own.close_and_wait(LONG).expect("nothing is left");
         }));

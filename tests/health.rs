@@ -189,3 +189,25 @@ fn a_check_that_hangs_is_not_waited_for_when_another_connection_can_be_had() {
         assert_healthy(&pool);
     }
 }
+
+#[test]
+fn a_check_that_hangs_is_hedged_by_the_keeper_also_if_it_has_other_things_to_do() {
+    let lab = Lab::new();
+    let builder = Pool::builder(lab.manager()).max_size(2).min_idle(2).validation(Validation::Always);
+    let pool = builder.build().expect("it connects");
+    // Out of the time for which a new connection needs no check.
+    thread::sleep(Duration::from_millis(120));
+    let gate = Lab::gate(&lab.check_gate);
+    thread::scope(|scope| {
+        let (pool, lab) = (&pool, &lab);
+        let caller = scope.spawn(|| pool.get_timeout(LONG).map(drop));
+        eventually("the first check hangs", || gate.waiting.load(SeqCst) == 1);
+        *lab.check_gate.lock().expect("no panic") = None;
+        // A visit on the way, which must not forget what the next one is for.
+        pool.set_keepalive(Some(LONG)).expect("more than nothing");
+        caller.join().expect("no panic").expect("the other one is good");
+        assert_eq!(gate.waiting.load(SeqCst), 1, "while the first check still hangs");
+        gate.open();
+    });
+    assert_healthy(&pool);
+}

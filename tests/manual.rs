@@ -4,9 +4,10 @@
 mod support;
 
 use millpond::testing::HandClock;
-use millpond::{CloseReason, ErrorKind, Maintenance, Pool, RetryPolicy, Validation, WarmUp};
+use millpond::{CloseReason, ErrorKind, FnManager, Maintenance, Pool, RetryPolicy, Validation, WarmUp};
 use std::error::Error as _;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use support::{LONG, Lab, Refused, assert_healthy, eventually};
@@ -32,6 +33,9 @@ fn a_pool_without_threads_does_everything_on_its_callers() {
     waiters_are_served_by_each_other_and_try_again_after_failures();
     upkeep_is_done_by_maintain();
     after_a_failure_what_is_idle_is_checked_by_whoever_takes_it();
+    a_caller_that_connects_keeps_nothing_from_others();
+    no_caller_begins_another_check_after_its_deadline();
+    one_call_of_maintain_opens_all_that_is_wanted();
     assert_eq!(own_threads(), 0, "not one thread was started");
     // The same with a pool that has threads, so that the count is known to count.
     let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).build().expect("it connects");
@@ -119,6 +123,49 @@ fn upkeep_is_done_by_maintain() {
         pool.maintain();
     }
     assert_eq!((pool.stats().idle, pool.stats().closed.by(CloseReason::Lifetime)), (2, 2), "replaced");
+    assert_healthy(&pool);
+}
+
+fn a_caller_that_connects_keeps_nothing_from_others() {
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).max_size(2).maintenance(Maintenance::Manual).build().expect("it connects");
+    let held = pool.get().expect("idle");
+    let gate = Lab::gate(&lab.connect_gate);
+    thread::scope(|scope| {
+        let stuck = scope.spawn(|| pool.get_timeout(LONG).map(drop));
+        eventually("it connects", || gate.waiting.load(SeqCst) == 1);
+        drop(held);
+        drop(pool.get_timeout(LONG).expect("what came back is lent at once"));
+        assert_eq!(gate.waiting.load(SeqCst), 1);
+        gate.open();
+        stuck.join().expect("no panic").expect("it is served");
+    });
+    *lab.connect_gate.lock().expect("no panic") = None;
+    assert_healthy(&pool);
+}
+
+fn no_caller_begins_another_check_after_its_deadline() {
+    let (clock, slow) = (HandClock::new(), Arc::new(AtomicU32::new(0)));
+    let (checking, checks) = (clock.clone(), Arc::clone(&slow));
+    let manager = FnManager::new(|| Ok::<_, std::io::Error>(())).check(move |()| {
+        checks.fetch_add(1, SeqCst);
+        checking.advance(SECOND / 5);
+        Err(std::io::Error::other("it is gone"))
+    });
+    let builder = Pool::builder(manager).max_size(10).maintenance(Maintenance::Manual).clock(clock.clone());
+    let pool = builder.build().expect("it connects");
+    drop(pool.get_many(10).expect("there is room"));
+    clock.advance(10 * SECOND);
+    drop(pool.get_timeout(SECOND / 2));
+    assert_eq!(slow.load(SeqCst), 3, "the third one was begun before the deadline");
+}
+
+fn one_call_of_maintain_opens_all_that_is_wanted() {
+    let lab = Lab::new();
+    let builder = Pool::builder(lab.manager()).max_size(20).min_idle(12).max_connecting(4);
+    let pool = builder.maintenance(Maintenance::Manual).build_lazy().expect("good settings");
+    pool.maintain();
+    assert_eq!(pool.stats().idle, 12);
     assert_healthy(&pool);
 }
 

@@ -42,6 +42,7 @@ fn batches_are_opened_side_by_side_with_a_pause_between() {
     clock.advance(10 * SECOND);
     pool.maintain();
     assert_eq!(lab.attempts.load(SeqCst), 7, "exactly as many as were asked for");
+    eventually("all of it is told", || told.lock().expect("no panic").last() == Some(&7));
     let told = told.lock().expect("no panic").clone();
     assert!(told.is_sorted() && told.last() == Some(&7), "{told:?}");
     assert_healthy(&pool);
@@ -164,4 +165,113 @@ fn a_progress_callback_that_panics_costs_nothing() {
     let pool = Pool::builder(lab.manager()).max_size(3).warm_up(plan).build().expect("it connects");
     assert!(pool.stats().panics > 0);
     assert_healthy(&pool);
+}
+
+#[test]
+fn who_asks_again_after_the_pool_gave_up_is_tried_for_again() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).clock(clock.clone()).build().expect("it connects");
+    let give_up = |permanent: bool| {
+        lab.refuse.store(true, SeqCst);
+        lab.permanent.store(permanent, SeqCst);
+        pool.refresh();
+        drop(pool.warm_up(WarmUp::background(1)));
+        for _ in 0..200 {
+            clock.advance(SECOND / 4);
+            pool.maintain();
+            eventually("the attempt has ended", || pool.stats().connecting == 0);
+        }
+        let attempts = lab.attempts.load(SeqCst);
+        clock.advance(10 * SECOND);
+        pool.maintain();
+        assert_eq!(lab.attempts.load(SeqCst), attempts, "it has given up");
+        lab.refuse.store(false, SeqCst);
+    };
+    give_up(false);
+    pool.wait_ready(LONG).expect("the server is back");
+    give_up(true);
+    pool.wait_ready(LONG).expect("what was permanent then may be mended by now");
+    give_up(false);
+    pool.warm_up(WarmUp::background(3)).expect("a good plan");
+    eventually("all are there", || {
+        clock.advance(SECOND / 4);
+        pool.maintain();
+        pool.stats().idle == 3
+    });
+    assert_healthy(&pool);
+}
+
+#[test]
+fn connections_that_are_being_closed_are_not_ready() {
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).max_size(8).min_idle(4).build().expect("it connects");
+    let gate = Lab::gate(&lab.drop_gate);
+    pool.refresh();
+    pool.warm_up(WarmUp::blocking(4).required()).expect("it connects");
+    assert_eq!(pool.stats().idle, 4, "and not the old ones");
+    assert!(lab.attempts.load(SeqCst) >= 8);
+    *lab.drop_gate.lock().expect("no panic") = None;
+    gate.open();
+    assert_healthy(&pool);
+}
+
+#[test]
+fn warm_ups_do_not_replace_each_other() {
+    let lab = Lab::new();
+    let gate = Lab::gate(&lab.connect_gate);
+    let pool = Pool::builder(lab.manager()).max_size(8).build_lazy().expect("good settings");
+    thread::scope(|scope| {
+        let large = scope.spawn(|| pool.warm_up(WarmUp::blocking(6).within(LONG).required()));
+        eventually("it has begun", || gate.waiting.load(SeqCst) == 4);
+        pool.warm_up(WarmUp::background(3)).expect("a good plan");
+        *lab.connect_gate.lock().expect("no panic") = None;
+        gate.open();
+        large.join().expect("no panic").expect("all six");
+    });
+    assert_eq!(lab.attempts.load(SeqCst), 6);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_plan_that_was_too_slow_says_how_far_it_came() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).clock(clock.clone()).build_lazy().expect("good settings");
+    let slow = WarmUp::blocking(6).batch(2).pause(60 * SECOND).within(SECOND).required();
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| pool.warm_up(slow));
+        eventually("the first two are there", || pool.stats().idle == 2);
+        clock.advance(SECOND);
+        let error = waits.join().expect("no panic").expect_err("the pause is longer");
+        assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true));
+        assert!(error.to_string().contains("2 of 6 connections"), "{error}");
+        assert_eq!(pool.stats().timeouts, 0, "nobody was to borrow one");
+    });
+}
+
+#[test]
+fn the_end_of_a_warm_up_runs_nothing_of_the_users_under_a_lock_and_keeps_nothing_alive() {
+    /// Asks the pool something when it goes.
+    struct Asks(Pool<support::Scripted>);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.wait_ready(LONG).expect("it is ready");
+        }
+    }
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).max_size(4).build_lazy().expect("good settings");
+    let asks = Asks(pool.clone());
+    let plan = WarmUp::blocking(2).required().on_progress(move |_| assert!(asks.0.stats().max_size == 4));
+    pool.warm_up(plan).expect("it connects");
+    assert_healthy(&pool);
+
+    // One that never comes to its end, and holds a handle: closing the pool lets it go.
+    lab.refuse.store(true, SeqCst);
+    let alive = Arc::new(());
+    let (handle, witness) = (pool.clone(), Arc::clone(&alive));
+    let endless = WarmUp::background(4).on_progress(move |_| drop((handle.stats(), Arc::clone(&witness))));
+    pool.refresh();
+    pool.warm_up(endless).expect("a good plan");
+    pool.close();
+    drop(pool);
+    eventually("nobody holds what it owned", || Arc::strong_count(&alive) == 1);
 }

@@ -30,7 +30,7 @@ use crate::pool::lifespan::Deaths;
 use crate::pool::rack::Rack;
 use crate::pool::shelf::Mark;
 use crate::pool::warming::Warming;
-use crate::sync::{AtomicU32, Mutex};
+use crate::sync::{AtomicU32, Condvar, Mutex};
 use forkguard::Guard as ForkGuard;
 use parking_lot::RwLock;
 use std::collections::{HashMap, HashSet};
@@ -120,6 +120,8 @@ pub(crate) struct Core<M: Manager> {
     /// Warm-ups that are under way.
     pub(crate) warming: Mutex<Vec<Warming>>,
     pub(crate) next_warming: AtomicU64,
+    /// What there was to tell of a warm-up has been told.
+    pub(crate) told: Condvar,
     /// Only one caller at a time gathers several connections.
     pub(crate) gathering: Mutex<()>,
     pub(crate) alarm: Alarm,

@@ -36,7 +36,7 @@ impl<M: Manager> Core<M> {
         if wanted == 0 {
             return Ok(());
         }
-        self.begin_warming(plan);
+        let number = self.begin_warming(plan);
         if !waits {
             return Ok(());
         }
@@ -48,7 +48,10 @@ impl<M: Manager> Core<M> {
                 log::warn!("pool {:?}: goes on before it is warm: {error}{cause}", self.name);
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.wait_told(number, timeout);
+                Ok(())
+            }
         }
     }
 
@@ -66,7 +69,7 @@ impl<M: Manager> Core<M> {
         self.wait_for(wanted, timeout)
     }
 
-    fn begin_warming(self: &Arc<Self>, plan: WarmUp) {
+    fn begin_warming(self: &Arc<Self>, plan: WarmUp) -> u64 {
         let ready = self.rack.numbers().ready;
         let number = self.next_warming.fetch_add(1, Ordering::Relaxed);
         self.warming.lock().push(Warming::new(number, plan, ready, self.settings.max_connecting));
@@ -74,6 +77,19 @@ impl<M: Manager> Core<M> {
         self.rack.ask_again(self.clock.now());
         self.warm_on();
         self.open_wanted();
+        number
+    }
+
+    /// Waits until all that there is to tell of a warm-up has been told, so that a progress bar is full when `build` returns.
+    #[allow(clippy::significant_drop_tightening, reason = "the lock is what is waited on")]
+    fn wait_told(self: &Arc<Self>, number: u64, timeout: Duration) {
+        let deadline = self.clock.now().after(timeout);
+        self.warm_on();
+        let mut all = self.warming.lock();
+        while all.iter().any(|warming| warming.number == number) {
+            let Some(left) = self.slice_until(deadline) else { break };
+            self.told.wait_for(&mut all, left);
+        }
     }
 
     /// Forgets all warm-ups. What they own goes outside of the lock.
@@ -93,6 +109,7 @@ impl<M: Manager> Core<M> {
                 warming.end_telling();
             }
         }
+        self.told.notify_all();
     }
 
     /// Takes a step of each. Returns what is to be told of one, unless somebody else is telling: that one comes back.

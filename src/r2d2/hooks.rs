@@ -57,8 +57,15 @@ impl fmt::Display for Cause {
 impl std::error::Error for Cause {}
 
 /// Logs errors as r2d2's own handler does, at the same level and for the same target, but without passwords.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct DiscreetErrorHandler;
+
+/// It stands for r2d2's, and a builder prints as r2d2's does.
+impl fmt::Debug for DiscreetErrorHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoggingErrorHandler")
+    }
+}
 
 impl<E: std::error::Error> HandleError<E> for DiscreetErrorHandler {
     fn handle_error(&self, error: E) {

@@ -8,17 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use support::{LONG, Lab, assert_healthy, eventually};
+use support::{LONG, Lab, assert_healthy, eventually, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn settle<M: Manager>(pool: &Pool<M>) {
-    eventually("everything under way has ended", || {
-        pool.maintain();
-        let stats = pool.stats();
-        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
-    });
-}
 
 #[test]
 fn a_new_lifetime_holds_for_idle_and_for_borrowed_connections() {

@@ -3,20 +3,13 @@
 mod support;
 
 use millpond::testing::HandClock;
-use millpond::{CloseReason, Manager, Pool, Validation};
+use millpond::{CloseReason, Pool, Validation};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
-use support::{LONG, Lab, assert_healthy, eventually};
+use support::{LONG, Lab, assert_healthy, come_to_rest, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn settle<M: Manager>(pool: &Pool<M>) {
-    eventually("everything under way has ended", || {
-        let stats = pool.stats();
-        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
-    });
-}
 
 #[test]
 fn after_one_failed_check_nobody_meets_another_dead_connection() {
@@ -28,7 +21,7 @@ fn after_one_failed_check_nobody_meets_another_dead_connection() {
     lab.dead_below.store(51, SeqCst);
     let conn = pool.get_timeout(LONG).expect("a new one");
     assert!(conn.number > 50);
-    settle(&pool);
+    come_to_rest(&pool);
     assert_eq!(lab.checks.load(SeqCst), 50, "each of the old ones was checked once");
     assert_eq!(pool.stats().closed.by(CloseReason::Invalid), 50);
     drop(conn);
@@ -49,7 +42,7 @@ fn what_is_suspected_and_passes_its_check_stays() {
     // A thread that has borrowed nothing yet begins with the first, which is dead.
     let lent = thread::scope(|scope| scope.spawn(|| pool.get_timeout(LONG).map(drop)).join().expect("no panic"));
     lent.expect("seven are left");
-    settle(&pool);
+    come_to_rest(&pool);
     let stats = pool.stats();
     assert_eq!((stats.closed.by(CloseReason::Invalid), stats.check_failures), (3, 3));
     assert_eq!(stats.opened - stats.closed, u64::from(stats.size));
@@ -99,10 +92,10 @@ fn idle_connections_are_checked_in_the_background_a_quarter_at_a_time() {
     assert_eq!(pool.stats().idle, 6, "the others are there for callers");
     gate.open();
     for _ in 0..8 {
-        settle(&pool);
+        come_to_rest(&pool);
         pool.maintain();
     }
-    settle(&pool);
+    come_to_rest(&pool);
     assert_eq!((lab.checks.load(SeqCst), pool.stats().idle), (8, 8), "each was checked once");
     assert!(pool.try_get().is_some(), "what has just been checked is lent without another check");
     assert_healthy(&pool);
@@ -122,7 +115,7 @@ fn what_died_in_silence_is_found_before_a_caller_finds_it() {
     lab.dead_below.store(5, SeqCst);
     eventually("all are replaced", || {
         pool.maintain();
-        settle(&pool);
+        come_to_rest(&pool);
         let stats = pool.stats();
         stats.closed.by(CloseReason::Invalid) == 4 && stats.idle == 4
     });
@@ -139,7 +132,7 @@ fn checks_in_the_background_do_not_keep_alive_what_nobody_uses() {
         clock.advance(MINUTE / 2);
         for _ in 0..4 {
             pool.maintain();
-            settle(&pool);
+            come_to_rest(&pool);
         }
     }
     assert!(lab.checks.load(SeqCst) >= 4);
@@ -159,7 +152,7 @@ fn connections_that_cannot_go_away_are_never_checked() {
     clock.advance(5 * MINUTE);
     pool.maintain();
     assert!(pool.try_get().is_some());
-    settle(&pool);
+    come_to_rest(&pool);
     assert_eq!(lab.checks.load(SeqCst), 0);
 }
 
@@ -185,7 +178,7 @@ fn a_check_that_hangs_is_not_waited_for_when_another_connection_can_be_had() {
             assert_eq!(hangs.waiting.load(SeqCst), 1);
             hangs.open();
         });
-        settle(&pool);
+        come_to_rest(&pool);
         assert_healthy(&pool);
     }
 }
@@ -195,8 +188,8 @@ fn a_check_that_hangs_is_hedged_by_the_keeper_also_if_it_has_other_things_to_do(
     let lab = Lab::new();
     let builder = Pool::builder(lab.manager()).max_size(2).min_idle(2).validation(Validation::Always);
     let pool = builder.build().expect("it connects");
-    // Out of the time for which a new connection needs no check.
-    thread::sleep(Duration::from_millis(120));
+    // Both have been lent, so both need a check.
+    drop(pool.get_many(2).expect("they are idle"));
     let gate = Lab::gate(&lab.check_gate);
     thread::scope(|scope| {
         let (pool, lab) = (&pool, &lab);

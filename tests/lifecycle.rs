@@ -7,17 +7,9 @@ use millpond::{CloseReason, ErrorKind, Pool, PooledConnection, Validation};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
-use support::{LONG, Lab, assert_healthy, eventually};
+use support::{LONG, Lab, assert_healthy, eventually, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn settle<M: millpond::Manager>(pool: &Pool<M>) {
-    eventually("everything under way has ended", || {
-        pool.maintain();
-        let stats = pool.stats();
-        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
-    });
-}
 
 #[test]
 fn ten_connections_born_together_never_leave_fewer_than_nine() {

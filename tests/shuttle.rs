@@ -332,6 +332,34 @@ fn with_keeper(pool: Option<&TestPool>, clock: &HandClock, tick: Duration, calle
     keeper.join().expect("the keeper does not panic");
 }
 
+/// So many callers, each a thread that does the same with the pool so many times.
+fn callers(
+    pool: &TestPool,
+    count: usize,
+    times: usize,
+    each: impl Fn(&TestPool) + Copy + Send + 'static,
+) -> Vec<thread::JoinHandle<()>> {
+    let one = |_| {
+        let pool = pool.clone();
+        thread::spawn(move || (0..times).for_each(|_| each(&pool)))
+    };
+    (0..count).map(one).collect()
+}
+
+/// Borrows a connection, uses it, gives it back, and lets others have a turn.
+fn borrow(pool: &TestPool) {
+    pool.get().expect("nobody holds one for ever").exclusively();
+    switch();
+}
+
+/// Borrows a connection where there may be none for this reason.
+fn borrow_unless(pool: &TestPool, reason: ErrorKind) {
+    match pool.get() {
+        Ok(conn) => conn.exclusively(),
+        Err(error) => assert_eq!(error.kind(), reason, "{error}"),
+    }
+}
+
 fn join(threads: Vec<thread::JoinHandle<()>>) {
     for thread in threads {
         thread.join().expect("a caller does not panic");
@@ -744,17 +772,7 @@ fn upkeep_beside_callers_takes_nothing_away_from_them() {
             .idle_timeout(Some(micros(rng.gen_range(5..40))))
             .max_uses(Some(3));
         let pool = build(builder);
-        let callers = (0..3)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    for _ in 0..3 {
-                        pool.get().expect("nobody holds one for ever").exclusively();
-                        switch();
-                    }
-                })
-            })
-            .collect();
+        let callers = callers(&pool, 3, 3, borrow);
         with_keeper(Some(&pool), &clock, micros(2), callers);
         assert_whole(pool, lab, &clock);
     });
@@ -766,17 +784,7 @@ fn rules_may_change_beneath_the_callers() {
         let clock = HandClock::new();
         let max = some_size();
         let pool = build(lab.builder(&clock, max).idle_timeout(None).max_lifetime(None));
-        let mut callers: Vec<_> = (0..3)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    for _ in 0..3 {
-                        pool.get().expect("nobody holds one for ever").exclusively();
-                        switch();
-                    }
-                })
-            })
-            .collect();
+        let mut callers = callers(&pool, 3, 3, borrow);
         callers.push(thread::spawn({
             let (pool, lab) = (pool.clone(), Arc::clone(lab));
             move || {
@@ -809,17 +817,7 @@ fn a_staggered_refresh_is_complete_when_its_time_is_over() {
         drop(pool.get().expect("it connects"));
         let before = lab.opened.load(SeqCst);
         pool.refresh_over(micros(20));
-        let callers = (0..3)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    for _ in 0..2 {
-                        pool.get().expect("nobody holds one for ever").exclusively();
-                        switch();
-                    }
-                })
-            })
-            .collect();
+        let callers = callers(&pool, 3, 2, borrow);
         with_keeper(Some(&pool), &clock, micros(2), callers);
         clock.advance(micros(20));
         pool.maintain();
@@ -833,19 +831,7 @@ fn a_pool_that_rejects_for_a_while_forgets_nobody() {
     explore("rejecting", |lab| {
         let clock = HandClock::new();
         let pool = build(lab.builder(&clock, some_size()));
-        let mut callers: Vec<_> = (0..4)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    for _ in 0..2 {
-                        match pool.get() {
-                            Ok(conn) => conn.exclusively(),
-                            Err(error) => assert_eq!(error.kind(), ErrorKind::Paused, "{error}"),
-                        }
-                    }
-                })
-            })
-            .collect();
+        let mut callers = callers(&pool, 4, 2, |pool| borrow_unless(pool, ErrorKind::Paused));
         callers.push(thread::spawn({
             let pool = pool.clone();
             move || {
@@ -875,19 +861,7 @@ fn callers_of_a_pool_without_threads_serve_themselves_and_each_other() {
             lab.ills.connect.store(thread_rng().gen_range(10..60), SeqCst);
         }
         let pool = build(builder.max_uses(Some(thread_rng().gen_range(1..4))));
-        let callers = (0..4)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    for _ in 0..2 {
-                        match pool.get() {
-                            Ok(conn) => conn.exclusively(),
-                            Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error}"),
-                        }
-                    }
-                })
-            })
-            .collect();
+        let callers = callers(&pool, 4, 2, |pool| borrow_unless(pool, ErrorKind::Connect));
         if failing {
             // Time passes, or nobody would try again; nobody but the callers does, who look round every 20 ms.
             with_keeper(None, &clock, micros(5000), callers);
@@ -929,17 +903,7 @@ fn warming_up_beside_callers_opens_what_was_asked_and_tells_of_it_in_order() {
             lab.ills.connect.store(thread_rng().gen_range(10..60), SeqCst);
         }
         let pool = build(lab.builder(&clock, max));
-        let mut callers: Vec<_> = (0..2)
-            .map(|_| {
-                let pool = pool.clone();
-                thread::spawn(move || {
-                    match pool.get() {
-                        Ok(conn) => conn.exclusively(),
-                        Err(error) => assert_eq!(error.kind(), ErrorKind::Connect, "{error}"),
-                    };
-                })
-            })
-            .collect();
+        let mut callers = callers(&pool, 2, 1, |pool| borrow_unless(pool, ErrorKind::Connect));
         callers.push(thread::spawn({
             let pool = pool.clone();
             move || {

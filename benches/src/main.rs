@@ -3,12 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::env;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
 use millpond_benches::plan::Plan;
-use millpond_benches::report::Report;
+use millpond_benches::report::{Report, docs_folder, warn_unless_optimised};
 use millpond_benches::sections::{ALL, Section};
 
 const USAGE: &str = "\
@@ -74,9 +73,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if cfg!(debug_assertions) {
-        eprintln!("built without optimisation: the numbers mean nothing, add --release");
-    }
+    warn_unless_optimised();
     let mut report = Report::default();
     let cores = thread::available_parallelism().map_or(0, usize::from);
     report.text(&format!("Measured on {cores} cores ({}).", env::consts::ARCH));
@@ -96,8 +93,7 @@ fn main() -> ExitCode {
     report.table(&figures);
 
     if write {
-        let home = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("benches"), PathBuf::from);
-        let docs = home.join("../docs");
+        let docs = docs_folder();
         if let Err(error) = report.write(&docs, PREFACE) {
             eprintln!("cannot write below {}: {error}", docs.display());
             return ExitCode::FAILURE;

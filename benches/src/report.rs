@@ -1,12 +1,26 @@
 //! What a run leaves behind: printed as it comes, and written to the documentation when asked.
 
+use std::env;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::chart::Chart;
 use crate::figures::Found;
 use crate::table::Table;
+
+/// Where what a run has found is written down.
+pub fn docs_folder() -> PathBuf {
+    let home = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("benches"), PathBuf::from);
+    home.join("../docs")
+}
+
+/// Tells whoever forgot `--release`.
+pub fn warn_unless_optimised() {
+    if cfg!(debug_assertions) {
+        eprintln!("built without optimisation: the numbers mean nothing, add --release");
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Report {

@@ -208,6 +208,24 @@ pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     panic!("never so: {what}");
 }
 
+/// Waits until nothing is being opened, checked or closed.
+pub fn come_to_rest<M: Manager>(pool: &Pool<M>) {
+    settled(pool, || {});
+}
+
+/// The same, while the upkeep is done that becomes due meanwhile.
+pub fn settle<M: Manager>(pool: &Pool<M>) {
+    settled(pool, || pool.maintain());
+}
+
+fn settled<M: Manager>(pool: &Pool<M>, meanwhile: impl Fn()) {
+    eventually("everything under way has ended", || {
+        meanwhile();
+        let stats = pool.stats();
+        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
+    });
+}
+
 /// What must hold after every fault: the pool lends its maximum again, to one borrower each, and its books balance.
 pub fn assert_healthy<M: Manager>(pool: &Pool<M>) {
     let max = pool.stats().max_size as usize;

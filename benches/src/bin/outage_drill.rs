@@ -4,7 +4,6 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use millpond_benches::drill::board::Board;
 use millpond_benches::drill::{SCENES, Scene, child};
+use millpond_benches::report::{docs_folder, warn_unless_optimised};
 
 const USAGE: &str = "\
 usage: scripts/outage-drill [--long] [--only SCENE]... [--write]
@@ -86,9 +86,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if cfg!(debug_assertions) {
-        eprintln!("built without optimisation: the numbers mean nothing, add --release");
-    }
+    warn_unless_optimised();
     let mut board = Board::default();
     for (position, scene) in scenes.iter().enumerate() {
         let label = format!("[{}/{}] {}: {}", position + 1, scenes.len(), scene.name, scene.about);
@@ -96,8 +94,7 @@ fn main() -> ExitCode {
     }
     println!("\n{board}");
     if write {
-        let home = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("benches"), PathBuf::from);
-        let docs = home.join("../docs");
+        let docs = docs_folder();
         if let Err(error) = board.write(&docs) {
             eprintln!("cannot write below {}: {error}", docs.display());
             return ExitCode::FAILURE;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use millpond::{CloseReason, Fault, FnManager, Pool, Validation};
-use millpond_drivers::{PATIENCE, Redis, SHORT, TempDir, assert_whole, fill};
+use millpond_drivers::{PATIENCE, Redis, TempDir, assert_whole, fill};
 use redis::{Client, Connection, ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
 fn ask(connection: &mut Connection, words: &str) -> RedisResult<redis::Value> {
@@ -51,6 +51,13 @@ fn after_a_password_was_rotated_every_connection_has_the_new_one() {
     };
     let pool = Pool::builder(FnManager::new(open)).max_size(4).connection_timeout(PATIENCE).build();
     let pool = pool.expect("the server is up");
+    // A hundred more have been lent.
+    let busy = || {
+        let enough = pool.stats().checkouts + 100;
+        while pool.stats().checkouts < enough {
+            thread::yield_now();
+        }
+    };
     let (stop, refreshed) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         // Callers all the time; after the rotation none of them may see the old one.
@@ -64,12 +71,12 @@ fn after_a_password_was_rotated_every_connection_has_the_new_one() {
                 }
             });
         }
-        thread::sleep(SHORT);
+        busy();
         rotate(&mut admin, "second");
         *password.lock().expect("no panic") = "second";
         pool.refresh();
         refreshed.store(true, SeqCst);
-        thread::sleep(SHORT);
+        busy();
         stop.store(true, SeqCst);
     });
     assert!(pool.stats().closed.by(CloseReason::Refresh) > 0);

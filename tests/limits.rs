@@ -220,6 +220,8 @@ mod linux {
             .event_handler(Ends)
             .build()
             .expect("it connects");
+        // A stop is noticed by a keeper that sleeps; it has yet to hear what it is to wake up for.
+        thread::sleep(LIFETIME / 3);
         println!("ready");
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line).expect("the parent writes");

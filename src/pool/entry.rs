@@ -109,6 +109,12 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
         if self.generation < rules.oldest {
             return Verdict::Retire(CloseReason::Refresh);
         }
+        // Before the planned death, which may have to wait for a successor: one that is to spare needs none.
+        let idle = now.since(self.used.max(rules.thawed));
+        let to_spare = matches!(occasion, Occasion::Sweep { above_minimum: true });
+        if to_spare && rules.idle_timeout.is_some_and(|timeout| idle >= timeout) {
+            return Verdict::Retire(CloseReason::IdleTimeout);
+        }
         if now >= self.dies && self.must_die(now, rules, occasion) {
             let renewed = rules.renewal_of(self.generation).is_some();
             return Verdict::Retire(if renewed { CloseReason::Refresh } else { CloseReason::Lifetime });
@@ -118,11 +124,8 @@ impl<C: Send + 'static, H: Send + 'static> Entry<C, H> {
         }
         match occasion {
             Occasion::Checkin => Verdict::Keep,
-            Occasion::Sweep { above_minimum } => {
-                let idle = now.since(self.used.max(rules.thawed));
-                if above_minimum && rules.idle_timeout.is_some_and(|timeout| idle >= timeout) {
-                    Verdict::Retire(CloseReason::IdleTimeout)
-                } else if rules.keepalive.is_some_and(|every| now.since(self.proven()) >= every) {
+            Occasion::Sweep { .. } => {
+                if rules.keepalive.is_some_and(|every| now.since(self.proven()) >= every) {
                     Verdict::Validate
                 } else {
                     Verdict::Keep
@@ -188,9 +191,12 @@ mod tests {
     use crate::pool::rack::{Limits, Rack};
     use std::sync::Arc;
 
-    #[test]
-    fn what_is_in_its_prime_is_never_retired_and_what_is_retired_is_not_in_its_prime() {
-        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+    fn at(seconds: u64) -> Moment {
+        Moment::ZERO.after(Duration::from_secs(seconds))
+    }
+
+    /// One that was opened at 0 and is planned to die at 50.
+    fn entry() -> Entry<(), ()> {
         let Settings { max_size, min_idle, max_connecting, max_waiting, .. } = Settings::default();
         let rack = Arc::new(Rack::new(
             1,
@@ -205,7 +211,7 @@ mod tests {
                 give_up: Duration::MAX,
             },
         ));
-        let mut entry = Entry {
+        Entry {
             connection: (),
             home: (),
             permit: rack.try_reserve().expect("the rack is empty"),
@@ -222,19 +228,25 @@ mod tests {
             broken: false,
             labelled: false,
             extensions: OnceLock::new(),
-        };
-        let rules = Rules {
-            validation: Validation::Never,
-            max_uses: 2,
-            max_lifetime: Some(Duration::from_secs(60)),
-            idle_timeout: None,
-            keepalive: None,
-            oldest: 1,
-            renewal: None,
-            suspect: Moment::ZERO,
-            thawed: Moment::ZERO,
-            replanned: 0,
-        };
+        }
+    }
+
+    const RULES: Rules = Rules {
+        validation: Validation::Never,
+        max_uses: 2,
+        max_lifetime: Some(Duration::from_secs(60)),
+        idle_timeout: None,
+        keepalive: None,
+        oldest: 1,
+        renewal: None,
+        suspect: Moment::ZERO,
+        thawed: Moment::ZERO,
+        replanned: 0,
+    };
+
+    #[test]
+    fn what_is_in_its_prime_is_never_retired_and_what_is_retired_is_not_in_its_prime() {
+        let (mut entry, rules) = (entry(), RULES);
         let mut kept = 0;
         for (seconds, uses, edition) in
             [40, 50, 55, 60, 70].into_iter().flat_map(|s| (0..4).flat_map(move |u| (0..3).map(move |e| (s, u, e))))
@@ -248,5 +260,17 @@ mod tests {
             }
         }
         assert_eq!(kept, 3 * 2, "before its planned death, judged by these rules, with uses left");
+    }
+
+    #[test]
+    fn one_that_is_to_spare_goes_for_its_idle_time_although_its_death_waits_for_a_successor() {
+        let (entry, rules) = (entry(), Rules { idle_timeout: Some(Duration::from_secs(30)), ..RULES });
+        let verdict = |seconds, above_minimum| entry.verdict(at(seconds), &rules, Occasion::Sweep { above_minimum });
+        for seconds in [29, 30, 49, 50, 70] {
+            let idle = seconds >= 30;
+            let spared = if seconds < 50 { Verdict::Keep } else { Verdict::Retire(CloseReason::Lifetime) };
+            let spare = if idle { Verdict::Retire(CloseReason::IdleTimeout) } else { spared };
+            assert_eq!((verdict(seconds, true), verdict(seconds, false)), (spare, spared), "{seconds} s");
+        }
     }
 }

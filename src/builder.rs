@@ -250,6 +250,27 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// Whether [`Pool::with`] works only on threads to which a connection is [bound](Pool::bind): a part of a program that
+    /// asks outside of any request or job then gets an error of the kind [`Unbound`](crate::ErrorKind::Unbound) instead of
+    /// a connection of its own. Default: no.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{ErrorKind, Pool};
+    ///
+    /// let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).bound_only(true).build()?;
+    /// assert_eq!(pool.with(|_| ()).unwrap_err().kind(), ErrorKind::Unbound);
+    /// let job = pool.bind()?;
+    /// pool.with(|_| ())?;
+    /// # drop(job);
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn bound_only(mut self, bound_only: bool) -> Self {
+        self.settings.bound_only = bound_only;
+        self
+    }
+
     /// Who does the upkeep. Default: threads of the crate's own, one for all timers of the process and some helpers.
     ///
     /// # Examples
@@ -378,7 +399,10 @@ impl<M: Manager> Builder<M> {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
-        let Self { manager, name, settings, warm_up, hooks, handler, clock } = self;
+        let Self { manager, name, mut settings, warm_up, hooks, handler, clock } = self;
+        if !manager.can_validate() {
+            settings.validation = Validation::Never;
+        }
         let mut problems = settings.problems();
         problems.extend(warm_up.iter().flat_map(|plan| plan.problems(settings.max_size)));
         if !problems.is_empty() {
@@ -433,6 +457,7 @@ fn core<M: Manager>(
         timed: settings.use_times || handler.is_some(),
         careful: settings.check_on_caller || settings.nested == Nested::Deny,
         observed: hooks.on_return.is_some() || handler.is_some(),
+        bound: AtomicUsize::new(usize::from(settings.bound_only)),
         generation: AtomicU32::new(0),
         sweep_until: Mutex::new(Moment::ZERO),
         tending: AtomicBool::new(false),

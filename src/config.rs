@@ -201,6 +201,7 @@ pub(crate) struct Settings {
     pub(crate) maintenance: Maintenance,
     pub(crate) leak_threshold: Option<Duration>,
     pub(crate) use_times: bool,
+    pub(crate) bound_only: bool,
     /// The r2d2 module checks on the caller's thread, as r2d2 does.
     pub(crate) check_on_caller: bool,
     /// The r2d2 module lets `idle_timeout` go below `min_idle` and opens new connections instead, as r2d2 does.
@@ -228,6 +229,7 @@ impl Default for Settings {
             maintenance: Maintenance::default(),
             leak_threshold: None,
             use_times: false,
+            bound_only: false,
             check_on_caller: false,
             replace_idle: false,
         }

@@ -5,6 +5,7 @@ use crate::redact::redact;
 use crate::stats::Stats;
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,8 +30,12 @@ pub enum ErrorKind {
     /// The pool is closed.
     Closed,
     /// Every connection was held by threads that themselves waited in this pool, until the deadline; or a nested checkout
-    /// was refused ([`Nested::Deny`](crate::Nested::Deny)). The error names the holders.
+    /// was refused ([`Nested::Deny`](crate::Nested::Deny)), or the connection that is [bound](crate::Pool::bind) to the
+    /// thread was in use by a closure further up. The error names the holders.
     Deadlock,
+    /// No connection is bound to this thread, and others may not be used ([`Builder::bound_only`](crate::Builder::bound_only),
+    /// [`Scope`](crate::Scope)).
+    Unbound,
     /// The process is a child that was forked off the one that made the pool: the connections are the parent's.
     Forked,
     /// Settings that cannot be, all of them listed in the text.
@@ -137,6 +142,21 @@ impl Error {
              process and cannot be used here: build a pool after the fork"
         );
         Self::plain(ErrorKind::Forked, text)
+    }
+
+    pub(crate) fn unbound(pool: &str) -> Self {
+        let text = format!("no connection of {pool:?} is bound to this thread, and borrowing another one is forbidden");
+        Self::plain(ErrorKind::Unbound, text)
+    }
+
+    /// The connection that is bound to the thread is in use.
+    pub(crate) fn used_above(pool: &str, by: &Location<'_>) -> Self {
+        let text = format!(
+            "the connection of {pool:?} that is bound to this thread is in use by the closure that was called at {}:{}: pass              the connection on from there",
+            by.file(),
+            by.line()
+        );
+        Self::plain(ErrorKind::Deadlock, text)
     }
 
     /// All that is wrong with the settings, in one error.

@@ -81,6 +81,7 @@
 //! | [`leak_threshold`](Builder::leak_threshold) | never | after how long a borrowed connection is told of |
 //! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
 //! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
+//! | [`bound_only`](Builder::bound_only) | no | whether `with` needs a connection that is bound to the thread |
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
 //! | [`maintenance`](Builder::maintenance) | in the background | whether the pool has threads of its own |
 //!
@@ -101,6 +102,7 @@
 //! | a connection to use, keep or hand to another thread | [`Pool::get`]; [`Pool::get_timeout`] with a deadline of its own |
 //! | a plain `&mut` for the length of a closure, at the least cost | [`Pool::with`] |
 //! | several at once | [`Pool::get_many`]: all or none |
+//! | one for all that a request or a job does on its thread, without passing it down | [`Pool::bind`], and [`Pool::with`] below; [`Scope`] for more than one pool |
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
 //!
 //! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
@@ -294,6 +296,7 @@ mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
+mod scope;
 mod stats;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]
@@ -309,7 +312,8 @@ pub use lease::Lease;
 #[cfg(feature = "r2d2")]
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
-pub use pool::{Pool, PooledConnection};
+pub use pool::{Bound, Pool, PooledConnection};
+pub use scope::{Scope, ScopeBound};
 pub use stats::{Breaker, Closed, Distribution, Stats};
 pub use warm_up::{WarmUp, WarmUpProgress};
 

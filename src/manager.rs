@@ -76,6 +76,12 @@ pub trait Manager: Send + Sync + 'static {
     /// Any error closes the connection.
     fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error>;
 
+    /// Says whether [`is_valid`](Self::is_valid) finds anything out. Where it does not (a file cannot hang up), the pool
+    /// never calls it, whatever the [`Validation`](crate::Validation), and no caller waits for it.
+    fn can_validate(&self) -> bool {
+        true
+    }
+
     /// Says from local knowledge alone whether the connection is beyond use. Runs at every return, on the thread
     /// that drops the guard, and so must not block.
     fn has_broken(&self, _connection: &mut Self::Connection) -> bool {
@@ -114,6 +120,9 @@ macro_rules! forward {
             }
             fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), Self::Error> {
                 (**self).is_valid(connection)
+            }
+            fn can_validate(&self) -> bool {
+                (**self).can_validate()
             }
             fn has_broken(&self, connection: &mut Self::Connection) -> bool {
                 (**self).has_broken(connection)
@@ -214,6 +223,9 @@ where
     }
     fn is_valid(&self, connection: &mut C) -> Result<(), E> {
         self.check.as_ref().map_or(Ok(()), |check| check(connection))
+    }
+    fn can_validate(&self) -> bool {
+        self.check.is_some()
     }
     fn reset(&self, connection: &mut C) -> Result<(), E> {
         self.reset.as_ref().map_or(Ok(()), |reset| reset(connection))

@@ -3,7 +3,7 @@
 mod support;
 
 use millpond::testing::HandClock;
-use millpond::{CloseReason, Pool, Validation};
+use millpond::{CloseReason, Manager, Pool, Validation};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
@@ -203,4 +203,31 @@ fn a_check_that_hangs_is_hedged_by_the_keeper_also_if_it_has_other_things_to_do(
         gate.open();
     });
     assert_healthy(&pool);
+}
+
+#[test]
+fn a_manager_whose_check_finds_nothing_out_is_never_asked_to_check() {
+    struct File;
+    impl Manager for File {
+        type Connection = ();
+        type Error = std::convert::Infallible;
+
+        fn connect(&self) -> Result<(), Self::Error> {
+            Ok(())
+        }
+        fn is_valid(&self, (): &mut ()) -> Result<(), Self::Error> {
+            panic!("it is never asked");
+        }
+        fn can_validate(&self) -> bool {
+            false
+        }
+    }
+    let pool = Pool::builder(Box::new(File)).validation(Validation::Always).build().expect("it connects");
+    pool.set_validation(Validation::Always);
+    for _ in 0..3 {
+        drop(pool.get().expect("one is idle"));
+        pool.maintain();
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.opened, stats.check_failures, stats.panics), (1, 0, 0));
 }

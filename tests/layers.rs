@@ -36,8 +36,8 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["pool/shared/*"],
     &["maintenance/*"],
-    &["builder", "pool", "pool/control", "pool/guard"],
-    &["r2d2/*", "testing"],
+    &["builder", "pool", "pool/bound", "pool/control", "pool/guard"],
+    &["r2d2/*", "scope", "testing"],
 ];
 
 #[test]

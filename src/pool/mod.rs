@@ -1,5 +1,6 @@
 //! The pool as users hold it.
 
+mod bound;
 mod control;
 pub(crate) mod entry;
 mod guard;
@@ -14,6 +15,7 @@ pub(crate) mod warming;
 #[cfg(all(test, loom))]
 mod model;
 
+pub use bound::Bound;
 pub use guard::PooledConnection;
 
 use crate::ErrorKind;
@@ -139,11 +141,13 @@ impl<M: Manager> Pool<M> {
         Ok(connections)
     }
 
-    /// Calls `f` with a borrowed connection. The fastest way, and a plain `&mut` for any driver.
+    /// Calls `f` with a borrowed connection, or with the one that is [bound](Self::bind) to this thread. The fastest way,
+    /// and a plain `&mut` for any driver.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); what `f` returns is passed through.
+    /// As [`get`](Self::get); what `f` returns is passed through. With a bound connection only
+    /// [`ErrorKind::Deadlock`], when a closure further up has it.
     ///
     /// # Panics
     ///
@@ -151,7 +155,20 @@ impl<M: Manager> Pool<M> {
     #[inline]
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut M::Connection) -> R) -> Result<R, Error> {
-        let item = self.core.checkout(None, Location::caller())?;
+        // Relaxed: what this thread has bound, it has counted itself.
+        if self.core.bound.load(Ordering::Relaxed) > 0 {
+            return self.with_bound(f, Location::caller());
+        }
+        self.with_borrowed(f, Location::caller())
+    }
+
+    #[inline]
+    fn with_borrowed<R>(
+        &self,
+        f: impl FnOnce(&mut M::Connection) -> R,
+        at: &'static Location<'static>,
+    ) -> Result<R, Error> {
+        let item = self.core.checkout(None, at)?;
         let mut lent = Lent { core: &self.core, item: Some(item) };
         let item = lent.item.as_mut().expect("put there on the line before");
         Ok(f(&mut item.connection))

@@ -89,6 +89,9 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) timed: bool,
     /// Somebody looks on when connections come back: a hook or an event handler.
     pub(crate) observed: bool,
+    /// How many connections are bound to threads, and one more where only those may be used: `with` looks at the thread
+    /// when this is not zero.
+    pub(crate) bound: AtomicUsize,
     /// How many times the pool has been refreshed.
     pub(crate) generation: AtomicU32,
     pub(crate) handler: Option<Box<dyn EventHandler>>,

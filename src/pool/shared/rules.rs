@@ -180,6 +180,7 @@ impl<M: Manager> Core<M> {
     }
 
     pub(crate) fn set_validation(self: &Arc<Self>, validation: Validation) {
+        let validation = if self.manager.can_validate() { validation } else { Validation::Never };
         self.change_rules(|rules, _| {
             rules.validation = validation;
             self.fresh.store(fresh_ticks(validation), Ordering::Relaxed);

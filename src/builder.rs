@@ -10,7 +10,7 @@ use crate::maintenance::keeper;
 use crate::manager::Manager;
 use crate::pool::rack::{Limits, Rack};
 use crate::pool::shared::{Core, Hooks, rules};
-use crate::pool::{Pool, next_number, no_thread};
+use crate::pool::{Pool, next_number};
 use crate::redact::redact;
 use crate::stats::Counters;
 use crate::sync::{AtomicU32, Condvar, Mutex};
@@ -415,7 +415,8 @@ impl<M: Manager> Builder<M> {
         let pool = Pool::from_core(Arc::clone(&core));
         if !by_hand {
             let tended: Arc<dyn Tended> = Arc::clone(&core) as _;
-            keeper::join(number, Arc::downgrade(&tended), &core.alarm).map_err(|error| no_thread(&core.name, error))?;
+            keeper::join(number, Arc::downgrade(&tended), &core.alarm)
+                .map_err(|error| Error::no_thread(&core.name, "upkeep", error))?;
         }
         Ok(pool)
     }

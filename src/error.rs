@@ -144,6 +144,12 @@ impl Error {
         Self::plain(ErrorKind::Forked, text)
     }
 
+    /// A thread that could not be started.
+    pub(crate) fn no_thread(pool: &str, what_for: &str, error: std::io::Error) -> Self {
+        let text = format!("the pool {pool:?} cannot start its thread for {what_for}");
+        Self::with_cause(ErrorKind::Connect, text, Some(Arc::new(error)))
+    }
+
     pub(crate) fn unbound(pool: &str) -> Self {
         let text = format!("no connection of {pool:?} is bound to this thread, and borrowing another one is forbidden");
         Self::plain(ErrorKind::Unbound, text)

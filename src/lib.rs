@@ -297,6 +297,8 @@ mod pool;
 pub mod r2d2;
 mod redact;
 mod scope;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod stats;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]

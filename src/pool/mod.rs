@@ -18,7 +18,6 @@ mod model;
 pub use bound::Bound;
 pub use guard::PooledConnection;
 
-use crate::ErrorKind;
 use crate::builder::Builder;
 use crate::error::Error;
 use crate::lease::Lease;
@@ -81,7 +80,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// Exhausted, cannot connect, invalid, overloaded, paused or closed: see [`ErrorKind`].
+    /// Exhausted, cannot connect, invalid, overloaded, paused or closed: see [`ErrorKind`](crate::ErrorKind).
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, Error> {
@@ -120,7 +119,7 @@ impl<M: Manager> Pool<M> {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), and [`ErrorKind::Config`] if `count` is more than the pool's maximum.
+    /// As [`get`](Self::get), and [`ErrorKind::Config`](crate::ErrorKind::Config) if `count` is more than the pool's maximum.
     ///
     /// # Examples
     ///
@@ -147,7 +146,7 @@ impl<M: Manager> Pool<M> {
     /// # Errors
     ///
     /// As [`get`](Self::get); what `f` returns is passed through. With a bound connection only
-    /// [`ErrorKind::Deadlock`], when a closure further up has it.
+    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock), when a closure further up has it.
     ///
     /// # Panics
     ///
@@ -281,10 +280,4 @@ impl<M: Manager> fmt::Debug for Pool<M> {
 pub(crate) fn next_number() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// An error for a thread that could not be started.
-pub(crate) fn no_thread(name: &str, error: std::io::Error) -> Error {
-    let text = format!("the pool {name:?} cannot start its upkeep thread");
-    Error::with_cause(ErrorKind::Connect, text, Some(Arc::new(error)))
 }

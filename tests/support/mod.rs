@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+pub mod folder;
+
+pub use folder::Folder;
+
 use millpond::{Fault, Manager, Pool};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};

@@ -1,0 +1,515 @@
+//! A pool of one writer and many readers over one database.
+
+use super::deadline::Watchdog;
+use super::error::Error;
+use super::held::{Held, Working};
+use super::manager::SqliteManager;
+use super::transaction::{self, Begin};
+use crate::clock::{Clock, Moment};
+use crate::{Builder, Nested, Pool, PooledConnection, Stats};
+use rusqlite::Connection;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// One writer and many readers over one database: a handle, cheap to clone and to share between threads.
+///
+/// SQLite lets one connection write at a time. Threads that each write on a connection of their own meet in its busy
+/// handler, which sleeps and looks again: who comes next is luck, and the unlucky wait for a hundred times as long as the
+/// others. Here writers queue in the pool, which wakes them in turn, while readers go on beside them.
+///
+/// | call | connection | transaction |
+/// |---|---|---|
+/// | [`read`](Self::read) | a reader, which cannot write | none: each statement for itself |
+/// | [`transaction`](Self::transaction) | a reader | deferred: all statements see one state |
+/// | [`write`](Self::write) | the writer | none |
+/// | [`write_transaction`](Self::write_transaction) | the writer | immediate: committed if the closure succeeds |
+///
+/// Each of them has a sister that ends in `_timeout` and interrupts the work when its time is over.
+///
+/// **Work within work.** What is called from a closure may use the pool without being passed anything. On the thread that
+/// has the writer everything runs on the writer, and sees what was written; a transaction within one is a savepoint, so it
+/// can fail alone. On a thread that reads, reading goes on with the same reader. Nobody who holds the writer waits for
+/// anything, so threads cannot wait for each other.
+///
+/// # Examples
+///
+/// ```
+/// use millpond::sqlite::{SqliteManager, SqlitePool};
+/// use std::thread;
+///
+/// # let folder = std::env::temp_dir().join(format!("millpond-sqlite-pool-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("bank.db");
+/// let manager = SqliteManager::file(&path).on_first_connect(|conn| {
+///     conn.execute_batch(
+///         "CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
+///          INSERT OR IGNORE INTO account VALUES (1, 100), (2, 100)",
+///     )
+/// });
+/// let pool = SqlitePool::new(manager)?;
+///
+/// thread::scope(|scope| {
+///     for _ in 0..8 {
+///         scope.spawn(|| {
+///             pool.write_transaction(|conn| {
+///                 let balance: i64 = conn.query_row("SELECT balance FROM account WHERE id = 1", [], |row| row.get(0))?;
+///                 conn.execute("UPDATE account SET balance = ?1 WHERE id = 1", [balance - 10])?;
+///                 conn.execute("UPDATE account SET balance = balance + 10 WHERE id = 2", [])?;
+///                 Ok(())
+///             })
+///             .expect("nobody is in the way")
+///         });
+///     }
+/// });
+///
+/// let balances: (i64, i64) = pool.transaction(|conn| {
+///     let balance = |id| conn.query_row("SELECT balance FROM account WHERE id = ?1", [id], |row| row.get(0));
+///     Ok((balance(1)?, balance(2)?))
+/// })?;
+/// assert_eq!(balances, (20, 180));
+/// # pool.close_and_wait(std::time::Duration::from_secs(10))?;
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SqlitePool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    number: u64,
+    // In this order: the last connection to be closed should be one that can tidy the log away.
+    readers: Pool<SqliteManager>,
+    writer: Pool<SqliteManager>,
+    watchdog: Watchdog,
+}
+
+type Configure = Box<dyn FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager>>;
+
+/// Settings for a [`SqlitePool`].
+#[must_use = "a builder does nothing before `build`"]
+pub struct SqlitePoolBuilder {
+    manager: SqliteManager,
+    name: Option<String>,
+    readers: u32,
+    timeout: Option<Duration>,
+    configure_readers: Option<Configure>,
+    configure_writer: Option<Configure>,
+}
+
+/// The numbers of a [`SqlitePool`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SqliteStats {
+    /// Of the readers.
+    pub readers: Stats,
+    /// Of the writer.
+    pub writer: Stats,
+}
+
+impl SqlitePool {
+    /// A pool with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqlitePoolBuilder::build`].
+    pub fn new(manager: SqliteManager) -> Result<Self, Error> {
+        Self::builder(manager).build()
+    }
+
+    /// A pool over the database in a file, with all defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqlitePoolBuilder::build`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::new(SqliteManager::file(path))
+    }
+
+    /// Settings for a pool over this database.
+    pub fn builder(manager: SqliteManager) -> SqlitePoolBuilder {
+        SqlitePoolBuilder {
+            manager,
+            name: None,
+            readers: 10,
+            timeout: None,
+            configure_readers: None,
+            configure_writer: None,
+        }
+    }
+
+    /// Calls `f` with a reader.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Pool`](super::ErrorKind::Pool) where no connection could be had; what `f` fails with.
+    #[track_caller]
+    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.work(false, Begin::Not, None, f)
+    }
+
+    /// [`read`](Self::read), which is interrupted when `timeout` is over. It covers waiting for a connection too. The
+    /// connection stays good.
+    ///
+    /// # Errors
+    ///
+    /// As `read`, and [`ErrorKind::Deadline`](super::ErrorKind::Deadline).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::sqlite::{ErrorKind, SqliteManager, SqlitePool};
+    /// use std::time::Duration;
+    ///
+    /// let pool = SqlitePool::new(SqliteManager::memory())?;
+    /// let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    /// let error = pool
+    ///     .read_timeout(Duration::from_millis(20), |conn| conn.query_row(endless, [], |row| row.get::<_, i64>(0)))
+    ///     .unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Deadline);
+    /// assert_eq!(pool.read(|conn| conn.query_row("SELECT 17", [], |row| row.get::<_, i64>(0)))?, 17);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn read_timeout<T>(
+        &self,
+        timeout: Duration,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.work(false, Begin::Not, Some(timeout), f)
+    }
+
+    /// Calls `f` with a reader, in a deferred transaction: all its statements see the same state of the database.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    #[track_caller]
+    pub fn transaction<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.work(false, Begin::Deferred, None, f)
+    }
+
+    /// [`transaction`](Self::transaction), which is interrupted when `timeout` is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_timeout`](Self::read_timeout).
+    #[track_caller]
+    pub fn transaction_timeout<T>(
+        &self,
+        timeout: Duration,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.work(false, Begin::Deferred, Some(timeout), f)
+    }
+
+    /// Calls `f` with the writer, when it is this thread's turn. Each statement is committed for itself; a transaction that
+    /// `f` leaves open is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    #[track_caller]
+    pub fn write<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.work(true, Begin::Not, None, f)
+    }
+
+    /// [`write`](Self::write), which is interrupted when `timeout` is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_timeout`](Self::read_timeout).
+    #[track_caller]
+    pub fn write_timeout<T>(
+        &self,
+        timeout: Duration,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.work(true, Begin::Not, Some(timeout), f)
+    }
+
+    /// Calls `f` with the writer, in an immediate transaction: committed if `f` succeeds, rolled back if it fails or panics.
+    /// Within another one it is a savepoint, and can fail alone.
+    ///
+    /// `f` is called once. What is tried again while another *process* writes is beginning, and committing, for as long as
+    /// the [busy time-out](SqliteManager::busy_timeout): there SQLite says that it is safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`ErrorKind::Aborted`](super::ErrorKind::Aborted) with an error of `f`'s
+    /// [own](super::abort); [`ErrorKind::RolledBack`](super::ErrorKind::RolledBack) where there was nothing left to commit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::sqlite::{SqliteManager, SqlitePool, abort};
+    ///
+    /// let pool = SqlitePool::new(SqliteManager::memory())?;
+    /// pool.write(|conn| conn.execute_batch("CREATE TABLE note (text TEXT)"))?;
+    /// let note = |text: &'static str| pool.write_transaction(move |conn| conn.execute("INSERT INTO note VALUES (?1)", [text]));
+    ///
+    /// pool.write_transaction(|_| {
+    ///     note("kept").map_err(abort)?; // on the same connection, in a savepoint
+    ///     let failed = pool.write_transaction(|_| {
+    ///         note("lost").map_err(abort)?;
+    ///         Err::<(), _>(abort("no"))
+    ///     });
+    ///     assert!(failed.is_err());
+    ///     Ok(())
+    /// })?;
+    /// let notes: String = pool.read(|conn| conn.query_row("SELECT group_concat(text) FROM note", [], |row| row.get(0)))?;
+    /// assert_eq!(notes, "kept");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn write_transaction<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.work(true, Begin::Immediate, None, f)
+    }
+
+    /// [`write_transaction`](Self::write_transaction), which is interrupted and rolled back when `timeout` is over.
+    ///
+    /// # Errors
+    ///
+    /// As `write_transaction` and [`read_timeout`](Self::read_timeout).
+    #[track_caller]
+    pub fn write_transaction_timeout<T>(
+        &self,
+        timeout: Duration,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.work(true, Begin::Immediate, Some(timeout), f)
+    }
+
+    /// Everything that runs a closure comes through here.
+    #[track_caller]
+    fn work<T>(
+        &self,
+        to_write: bool,
+        begin: Begin,
+        timeout: Option<Duration>,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        // No clock is read where there is no deadline.
+        let limit = timeout.map(|timeout| (timeout, Clock::System.now().after(timeout)));
+        if let Some(held) = Held::by_this_thread(self.inner.number, to_write) {
+            return self.run(&held, begin, limit, f);
+        }
+        let pool = if to_write { &self.inner.writer } else { &self.inner.readers };
+        let conn = match timeout {
+            None => pool.get()?,
+            Some(timeout) => pool.get_timeout(timeout)?,
+        };
+        let working = Working::begin(self.inner.number, to_write, conn);
+        self.run(working.held(), begin, limit, f)
+    }
+
+    fn run<T>(
+        &self,
+        held: &Held,
+        begin: Begin,
+        limit: Option<(Duration, Moment)>,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        let patience = self.inner.writer.manager().patience();
+        let Some((timeout, until)) = limit else { return transaction::run(held.conn(), begin, patience, f) };
+        let watch = self.inner.watchdog.watch(held.conn().get_interrupt_handle(), until);
+        let watch = watch.map_err(|error| crate::Error::no_thread(self.inner.writer.name(), "deadlines", error))?;
+        // An interrupt does not reach who waits for a lock.
+        let left = patience.min(until.since(Clock::System.now()));
+        let hasty = Hasty { held, patience };
+        held.be_patient(left)?;
+        let done = transaction::run(held.conn(), begin, left, f);
+        drop(hasty);
+        let late = watch.end() || Clock::System.now() >= until;
+        done.map_err(|error| if late { error.at_deadline(timeout) } else { error })
+    }
+
+    /// Borrows a reader, for as long as the guard lives: for what a closure cannot do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::get`].
+    #[track_caller]
+    pub fn reader(&self) -> Result<PooledConnection<SqliteManager>, crate::Error> {
+        self.inner.readers.get()
+    }
+
+    /// Borrows the writer, for as long as the guard lives. A thread that holds it so cannot [`write`](Self::write) besides:
+    /// that fails at once, as [`Deadlock`](crate::ErrorKind::Deadlock).
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::get`].
+    #[track_caller]
+    pub fn writer(&self) -> Result<PooledConnection<SqliteManager>, crate::Error> {
+        self.inner.writer.get()
+    }
+
+    /// The pool of the readers: to resize it, to see who holds what, to watch it.
+    #[must_use]
+    pub fn readers(&self) -> &Pool<SqliteManager> {
+        &self.inner.readers
+    }
+
+    /// The pool of the one writer.
+    #[must_use]
+    pub fn writers(&self) -> &Pool<SqliteManager> {
+        &self.inner.writer
+    }
+
+    /// The numbers of both pools.
+    #[must_use]
+    pub fn stats(&self) -> SqliteStats {
+        SqliteStats { readers: self.inner.readers.stats(), writer: self.inner.writer.stats() }
+    }
+
+    /// Closes the pool: who waits fails now, idle connections are closed, borrowed ones when they come back.
+    pub fn close(&self) {
+        self.inner.readers.close();
+        self.inner.writer.close();
+    }
+
+    /// Closes the pool and waits until everything is closed, the readers first: the writer, as the last one, takes the log
+    /// over into the file and removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when `timeout` was over first, with who still holds what.
+    pub fn close_and_wait(&self, timeout: Duration) -> Result<(), crate::Error> {
+        let until = Clock::System.now().after(timeout);
+        // Or the readers' end would be waited for while new writers come.
+        self.inner.writer.pause_and_reject();
+        let readers = self.inner.readers.close_and_wait(timeout);
+        let writer = self.inner.writer.close_and_wait(until.since(Clock::System.now()));
+        self.inner.watchdog.stop();
+        readers.and(writer)
+    }
+}
+
+/// A connection that waits less than usual for locks, until this is dropped.
+struct Hasty<'a> {
+    held: &'a Held,
+    patience: Duration,
+}
+
+impl Drop for Hasty<'_> {
+    fn drop(&mut self) {
+        // It only writes down a number.
+        if let Err(error) = self.held.be_patient(self.patience) {
+            log::debug!("the busy time-out cannot be put back: {error}");
+        }
+    }
+}
+
+impl SqlitePoolBuilder {
+    /// The name of the pool, in errors and log lines; its two halves are called this and `-readers`, `-writer`. Default: the
+    /// name of the file.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The most readers. Default: 10, opened as they are needed. More than there are cores help where readers wait for the
+    /// disk.
+    pub fn readers(mut self, readers: u32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// How long a call waits for its connection, where it has no time-out of its own. Default: 5 s.
+    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets anything else of the pool of readers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::sqlite::{SqliteManager, SqlitePool};
+    ///
+    /// let pool = SqlitePool::builder(SqliteManager::memory())
+    ///     .configure_readers(|readers| readers.min_idle(2))
+    ///     .configure_writer(|writer| writer.max_waiting(Some(100)))
+    ///     .build()?;
+    /// assert_eq!(pool.readers().stats().idle, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn configure_readers(
+        mut self,
+        f: impl FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager> + 'static,
+    ) -> Self {
+        self.configure_readers = Some(Box::new(f));
+        self
+    }
+
+    /// Sets anything else of the pool of the writer. Its size is one, whatever is set.
+    pub fn configure_writer(
+        mut self,
+        f: impl FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager> + 'static,
+    ) -> Self {
+        self.configure_writer = Some(Box::new(f));
+        self
+    }
+
+    /// Makes the pool, opens the writer, which sets the database up, and a reader.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Open`](super::ErrorKind::Open) where the database cannot be opened or set up;
+    /// [`ErrorKind::Pool`](super::ErrorKind::Pool) with everything that is wrong with the settings.
+    pub fn build(self) -> Result<SqlitePool, Error> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = self.name.unwrap_or_else(|| self.manager.short_name().to_owned());
+        // Files do not wear out, and what is open costs little: nothing is closed for its age.
+        let readers = Pool::builder(self.manager.reader())
+            .name(format!("{name}-readers"))
+            .max_size(self.readers)
+            .max_lifetime(None)
+            .keepalive(None);
+        let writer = Pool::builder(self.manager)
+            .name(format!("{name}-writer"))
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .keepalive(None)
+            .nested(Nested::Deny);
+        let finish = |builder: Builder<SqliteManager>, configure: Option<Configure>| {
+            let builder = match self.timeout {
+                Some(timeout) => builder.connection_timeout(timeout),
+                None => builder,
+            };
+            match configure {
+                Some(configure) => configure(builder),
+                None => builder,
+            }
+        };
+        let writer = finish(writer, self.configure_writer).max_size(1).build()?;
+        let readers = finish(readers, self.configure_readers).build()?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(SqlitePool { inner: Arc::new(Inner { number, readers, writer, watchdog: Watchdog::default() }) })
+    }
+}
+
+impl fmt::Debug for SqlitePool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlitePool")
+            .field("readers", &self.inner.readers)
+            .field("writer", &self.inner.writer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SqlitePoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlitePoolBuilder")
+            .field("manager", &self.manager)
+            .field("name", &self.name)
+            .field("readers", &self.readers)
+            .field("connection_timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

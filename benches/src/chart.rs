@@ -75,8 +75,13 @@ impl Chart {
 
     /// One bar in each group.
     pub fn series(&mut self, kind: Kind, values: impl IntoIterator<Item = f64>) {
+        self.named(kind.name(), kind as usize, values);
+    }
+
+    /// The same for what is no pool under test; the colour is that of a kind that is not in this chart.
+    pub fn named(&mut self, name: &'static str, colour: usize, values: impl IntoIterator<Item = f64>) {
         let values = values.into_iter().collect();
-        self.series.push(Series { name: kind.name(), colour: kind as usize, values });
+        self.series.push(Series { name, colour, values });
     }
 
     pub fn to_svg(&self) -> String {

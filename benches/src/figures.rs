@@ -35,6 +35,13 @@ pub enum Figure {
     CrowdWorst,
     SqliteOne,
     SqliteEight,
+    WriterBusy,
+    WriterRateEight,
+    WriterTailEight,
+    WriterWorstEight,
+    WriterRateMany,
+    WriterTailMany,
+    WriterWorstMany,
     RedisOne,
     RedisEight,
     FixedMemory,
@@ -51,7 +58,7 @@ pub enum Figure {
 use Bound::{AtLeast, AtMost};
 use Figure as F;
 
-const PROMISED: [(Figure, &str, Bound); 34] = [
+const PROMISED: [(Figure, &str, Bound); 41] = [
     (F::WithOneThread, "`with`, one thread, over r2d2", AtLeast(7.0)),
     (F::GetOneThread, "`get` + drop, one thread, over r2d2", AtLeast(6.0)),
     (F::WithTwoThreads, "`with`, two threads, over r2d2", AtLeast(15.0)),
@@ -75,6 +82,13 @@ const PROMISED: [(Figure, &str, Bound); 34] = [
     (F::CrowdWorst, "200 on 8, 1 ms held: worst over ideal", AtMost(3.0)),
     (F::SqliteOne, "SQLite point reads, 1 thread, over raw", AtLeast(0.97)),
     (F::SqliteEight, "SQLite point reads, 8 threads, over raw", AtLeast(0.97)),
+    (F::WriterBusy, "SQLite, writing and reading: SQLITE_BUSY that reached a caller", AtMost(0.0)),
+    (F::WriterRateEight, "8 threads write and read, 1 ms between: throughput over r2d2_sqlite", AtLeast(1.0)),
+    (F::WriterTailEight, "the same: p99 of a write over r2d2_sqlite's", AtMost(0.2)),
+    (F::WriterWorstEight, "the same: worst write over r2d2_sqlite's", AtMost(0.2)),
+    (F::WriterRateMany, "32 threads write and read, 1 ms between: throughput over r2d2_sqlite", AtLeast(1.0)),
+    (F::WriterTailMany, "the same: p99 of a write over r2d2_sqlite's", AtMost(0.2)),
+    (F::WriterWorstMany, "the same: worst write over r2d2_sqlite's", AtMost(0.2)),
     (F::RedisOne, "Redis GETs, 1 thread, over raw", AtLeast(0.98)),
     (F::RedisEight, "Redis GETs, 8 threads, over raw", AtLeast(0.98)),
     (F::FixedMemory, "bytes of an idle pool of maximum 8", AtMost(4096.0)),

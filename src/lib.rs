@@ -139,6 +139,7 @@
 //! |---|---|---|
 //! | a way to open a connection | a closure or function | `Pool<FnManager<F, C, E>>` |
 //! | besides, a way to check or to clean one | [`FnManager`] | the same |
+//! | a SQLite database | a [`SqliteManager`](crate::sqlite::SqliteManager); or take a [`SqlitePool`](crate::sqlite::SqlitePool) | `Pool<SqliteManager>` |
 //! | a manager from r2d2_sqlite, redis, r2d2_postgres, diesel … | it, as it is | `Pool<R2d2<TheManager>>` |
 //! | more to say than that | your [`Manager`] | `Pool<YourManager>` |
 //!
@@ -243,7 +244,6 @@
 //!
 //! Not yet:
 //!
-//! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
 //! - Metrics, a health report, a status page.
@@ -253,6 +253,8 @@
 //! | feature | what it adds | what it costs |
 //! |---|---|---|
 //! | `r2d2` (on by default) | every `r2d2::ManageConnection` is a manager; the module [`millpond::r2d2`](crate::r2d2) | the crates r2d2 0.8 and scheduled-thread-pool 0.2 with what they need; nothing at run time |
+//! | `sqlite` | [`millpond::sqlite`](crate::sqlite): a manager for SQLite, and a pool of one writer and many readers | rusqlite, in the version from 0.37 to 0.41 that the program names |
+//! | `sqlite-bundled` | the same, with SQLite itself | a C compiler, half a minute |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.

@@ -37,7 +37,7 @@ fn insert(conn: &Connection) -> rusqlite::Result<usize> {
     conn.execute("INSERT INTO item (n) VALUES (1)", [])
 }
 
-/// The connection that statements run on, as the pools number them.
+/// Whether every connection is at home.
 fn at_rest(pool: &SqlitePool) -> bool {
     let stats = pool.stats();
     stats.writer.in_use == 0 && stats.readers.in_use == 0

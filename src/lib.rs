@@ -296,6 +296,7 @@ pub mod r2d2;
 mod redact;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod reset;
+pub mod scaling;
 mod stats;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 6] = [
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/control", "pool/guard"],
-    &["r2d2/*", "reset/*", "testing"],
+    &["r2d2/*", "reset/*", "scaling", "testing"],
 ];
 
 #[test]

@@ -37,8 +37,7 @@
 //! even if your program uses an older one, and there is an error about two types of the same name; then
 //! `cargo update -p mysql@28.0.4 --precise 26.0.1`, with the two versions of your `Cargo.lock`, makes it one. Without the
 //! features, the same is a line of your own:
-//! `on_return(|client| client.batch_execute("ROLLBACK; …"))` with the text of [`postgres::CLEAN`],
-//! `on_return(|conn| conn.reset())` for MySQL.
+//! `ROLLBACK` and the text of [`postgres::CLEAN`] for PostgreSQL, `on_return(|conn| conn.reset())` for MySQL.
 //!
 //! [`Closed::by`]: crate::Closed::by
 //! [`CloseReason::ResetFailed`]: crate::CloseReason::ResetFailed

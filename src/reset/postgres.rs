@@ -11,20 +11,21 @@
 //! # Ok::<(), millpond::Error>(())
 //! ```
 
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Error};
 
-/// What [`clean`] sends: everything that `DISCARD ALL` does, except for what the driver needs, as one simple query.
+/// Everything that `DISCARD ALL` does, except for what the driver needs, as one simple query: what [`clean`] sends after
+/// the transaction has ended. For other drivers; it fails in a transaction that has failed.
 ///
 /// `DISCARD ALL` itself would drop prepared statements: those that the user holds, and those by which rust-postgres looks
 /// up types, so that later queries fail with `prepared statement "s8" does not exist`. It is refused in a transaction
-/// besides. `ROLLBACK` comes first: it is the only statement that a failed transaction takes, and without a transaction it
-/// is a warning.
-pub const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+/// besides.
+pub const CLEAN: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
                          SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// Rolls back, closes cursors, resets role and settings, and drops listeners with the notifications that have come,
-/// advisory locks, temporary tables and the values of sequences. One round trip.
+/// advisory locks, temporary tables and the values of sequences. One round trip; two where a transaction has failed.
 ///
 /// Settings go back to what they were when the connection was opened: those of the server, of the role
 /// (`ALTER ROLE app SET …`) and of the URL (`?options=-c%20statement_timeout%3D5s`) stay, those that
@@ -52,7 +53,7 @@ pub const CLEAN: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT;
 /// # Ok::<(), millpond::Error>(())
 /// ```
 pub fn clean(client: &mut Client) -> Result<(), Error> {
-    client.batch_execute(CLEAN)?;
+    roll_back_and(client, CLEAN)?;
     forget_notifications(client)
 }
 
@@ -81,12 +82,12 @@ pub fn clean(client: &mut Client) -> Result<(), Error> {
 pub fn clean_and(sql: &str) -> impl Fn(&mut Client) -> Result<(), Error> + Send + Sync + 'static {
     let sql = format!("{CLEAN}; {sql}");
     move |client| {
-        client.batch_execute(&sql)?;
+        roll_back_and(client, &sql)?;
         forget_notifications(client)
     }
 }
 
-/// Rolls back a transaction that was left open or has failed; nothing else. One round trip.
+/// Rolls back a transaction that was left open or has failed; nothing else. One round trip; two where it has failed.
 ///
 /// Enough for programs that change nothing of a session but within transactions (`SET LOCAL`,
 /// `pg_advisory_xact_lock`, `CREATE TEMP TABLE … ON COMMIT DROP`), and all that is of use behind a PgBouncer that pools by
@@ -110,7 +111,21 @@ pub fn clean_and(sql: &str) -> impl Fn(&mut Client) -> Result<(), Error> + Send 
 /// # Ok::<(), millpond::Error>(())
 /// ```
 pub fn rollback(client: &mut Client) -> Result<(), Error> {
-    client.batch_execute("ROLLBACK")
+    roll_back_and(client, "")
+}
+
+/// Ends the transaction, if there is one, and runs `sql`.
+///
+/// `ROLLBACK` without a transaction is a warning, which by default goes to the server's log as well: a line at each return,
+/// and most of its cost. So there is one: after `BEGIN`, the warning comes where somebody has left a transaction open,
+/// which is worth a line. A failed one takes nothing but its end.
+fn roll_back_and(client: &mut Client, sql: &str) -> Result<(), Error> {
+    match client.batch_execute(&format!("BEGIN; ROLLBACK; {sql}")) {
+        Err(error) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+            client.batch_execute(&format!("ROLLBACK; {sql}"))
+        }
+        done => done,
+    }
 }
 
 /// The driver keeps notifications that nobody has read, also when the server has been told to send no more.

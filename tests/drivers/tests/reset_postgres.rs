@@ -326,6 +326,20 @@ fn a_connection_that_cannot_be_cleaned_is_closed_and_replaced() {
 }
 
 #[test]
+fn the_servers_log_hears_of_a_transaction_that_was_left_open_and_of_nothing_else() {
+    let Some(server) = Postgres::start() else { return };
+    let lines = |what: &str| server.log().lines().filter(|line| line.contains(what)).count();
+    for hook in [reset::postgres::clean, reset::postgres::rollback] {
+        let pool = build(builder(&server).on_return(hook));
+        (0..5).for_each(|_| pool.with(answers).expect("idle"));
+        assert_eq!(lines("WARNING"), 0, "{}", server.log());
+    }
+    let pool = build(builder(&server).on_return(reset::postgres::clean));
+    pool.with(|client| run(client, "BEGIN")).expect("idle");
+    assert_eq!(lines("already a transaction in progress"), 1);
+}
+
+#[test]
 fn a_guard_that_is_discarded_is_not_cleaned() {
     let Some(server) = server() else { return };
     let refusals = Refusals::default();

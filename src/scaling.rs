@@ -365,7 +365,6 @@ impl Plan {
     /// assert_eq!(pool.stats().max_size, 11);
     /// # Ok::<(), millpond::Error>(())
     /// ```
-    #[must_use]
     pub fn apply<M: Manager>(&self, builder: Builder<M>) -> Builder<M> {
         builder.max_size(self.max_size).min_idle(self.min_idle)
     }

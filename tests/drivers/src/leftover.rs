@@ -6,6 +6,7 @@ use crate::PATIENCE;
 
 /// Something that a session may be left with.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "tests write them out")]
 pub struct Leftover<C> {
     /// What it is called in a failure's text.
     pub name: &'static str,

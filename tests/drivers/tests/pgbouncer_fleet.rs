@@ -135,13 +135,12 @@ fn work(url: &str, number: i32) {
         .expect("PgBouncer is up");
     drop(pool.get_many(THREADS as usize).expect("each thread can have one"));
     println!("ready");
-    let mut words = std::io::stdin().lines();
-    words.next().expect("the parent writes").expect("it is text");
+    assert!(parent_says_a_word());
 
+    let pool = &pool;
     let results: Vec<_> = thread::scope(|scope| {
-        let pool = &pool;
-        let threads = (0..THREADS as i32).map(|thread| scope.spawn(move || write(pool, number, thread)));
-        let threads: Vec<_> = threads.collect();
+        let start = |thread| scope.spawn(move || write(pool, number, thread));
+        let threads: Vec<_> = (0..THREADS as i32).map(start).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     let failures = results.iter().filter(|result| result.is_err()).count();
@@ -149,7 +148,12 @@ fn work(url: &str, number: i32) {
         eprintln!("process {number}: {error}");
     }
     println!("{} {failures}", results.iter().flatten().max().unwrap_or(&0));
-    assert!(words.next().is_none(), "nothing else is said");
+    assert!(!parent_says_a_word(), "the end of the input is the end of this");
+}
+
+/// Waits for a line of the input, or for its end.
+fn parent_says_a_word() -> bool {
+    std::io::stdin().read_line(&mut String::new()).expect("it is text") > 0
 }
 
 /// Writes the rows of one thread; returns how many server connections there were in the middle of it.

@@ -17,9 +17,8 @@
 //!
 //! A function costs a round trip at each return, what an empty query costs: 15 to 60 µs over the loopback of the machine
 //! measured, and 10 µs more where a session of PostgreSQL is cleaned (`docs/reliability.md`). The thread that drops the
-//! guard pays it. A server that has gone silent keeps that
-//! thread for as long as the driver waits, which by default has no end: set the time-outs of the driver (for postgres
-//! `tcp_user_timeout`, for mysql `read_timeout` and `write_timeout`).
+//! guard pays it. A server that has gone silent keeps that thread for as long as the driver waits, which by default has no
+//! end: set the time-outs of the driver (`tcp_user_timeout` of postgres, `read_timeout` and `write_timeout` of mysql).
 //!
 //! # When cleaning fails
 //!

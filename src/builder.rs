@@ -332,7 +332,7 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Called with every connection that comes back, after [`Manager::reset`], on the thread that returns it. An error
-    /// closes the connection.
+    /// closes the connection. For PostgreSQL and MySQL there are ready ones in `millpond::reset`.
     pub fn on_return(
         mut self,
         hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,

@@ -239,8 +239,10 @@
 //!   place and its thread: set the driver's connect and read time-outs.
 //! - A limit on how long somebody holds a connection: `holders` tells who, but nothing is taken from anybody.
 //! - Cleaning by itself. The pool does not know what a transaction is: roll back in [`Manager::reset`] or
-//!   [`Builder::on_return`]. They run on the thread that drops the guard, and their time is that thread's.
-//! - SQL, caches of prepared statements, and one pool for several processes.
+//!   [`Builder::on_return`]. They run on the thread that drops the guard, and their time is that thread's. For PostgreSQL
+//!   and MySQL, `millpond::reset` has what it takes.
+//! - SQL, caches of prepared statements, and one pool for several processes: [`scaling`] says what each of them is to set,
+//!   and what goes between.
 //!
 //! Not yet:
 //!
@@ -255,6 +257,8 @@
 //! | `r2d2` (on by default) | every `r2d2::ManageConnection` is a manager; the module [`millpond::r2d2`](crate::r2d2) | the crates r2d2 0.8 and scheduled-thread-pool 0.2 with what they need; nothing at run time |
 //! | `sqlite` | [`millpond::sqlite`](crate::sqlite): a manager for SQLite, and a pool of one writer and many readers | rusqlite, in the version from 0.37 to 0.41 that the program names |
 //! | `sqlite-bundled` | the same, with SQLite itself | a C compiler, half a minute |
+//! | `postgres` | `millpond::reset::postgres`: cleans a session for its next user | the crate postgres 0.19; a round trip at each return, where it is used |
+//! | `mysql` | `millpond::reset::mysql`: the same | the crate mysql, 25 to 28, without TLS of its own choice; a round trip |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
@@ -298,6 +302,9 @@ mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub mod reset;
+pub mod scaling;
 mod scope;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

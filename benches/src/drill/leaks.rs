@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use millpond::R2d2;
+use millpond::{R2d2, reset};
 use millpond_drivers::{MariaDb, Postgres, Redis, TempDir};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
@@ -218,8 +218,8 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
                 there: |client| says(client, "SELECT count(*) > 0 FROM pg_cursors WHERE name = 'leaked'"),
             },
         ],
-        clean: Arc::new(recipes::postgres),
-        others: Vec::new(),
+        clean: Arc::new(reset::postgres::clean),
+        others: vec![("rollback alone", Arc::new(reset::postgres::rollback))],
         returns: 2_000,
     }
 }
@@ -319,8 +319,11 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
             },
             State {
                 name: "GET_LOCK",
-                make: |conn| run(conn, "SELECT GET_LOCK('leaked', 0)"),
-                there: |conn| says(conn, "SELECT coalesce(is_used_lock('leaked') = connection_id(), 0)"),
+                // Of a name of its own: the connection of the pool before may not have gone yet, and it has its lock.
+                make: |conn| run(conn, "SELECT GET_LOCK(concat('leaked ', connection_id()), 0)"),
+                there: |conn| {
+                    says(conn, "SELECT coalesce(is_used_lock(concat('leaked ', connection_id())) = connection_id(), 0)")
+                },
             },
             State {
                 name: "USE",
@@ -328,8 +331,11 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
                 there: |conn| says(conn, "SELECT database() <> 'test'"),
             },
         ],
-        clean: Arc::new(recipes::mysql_in("test".to_owned())),
-        others: vec![("USE left out", Arc::new(recipes::mysql))],
+        clean: Arc::new(reset::mysql::clean_in("test")),
+        others: vec![
+            ("USE left out", Arc::new(reset::mysql::clean)),
+            ("rollback alone", Arc::new(reset::mysql::rollback)),
+        ],
         returns: 10_000,
     }
 }

@@ -1,34 +1,12 @@
 //! How a session is cleaned for its next user: functions for [`Builder::on_return`](millpond::Builder::on_return), one
-//! for each server.
+//! for each server. Those for PostgreSQL and MySQL are in the crate: [`millpond::reset`].
 //!
 //! A connection is more than a socket: the server keeps transactions, variables, locks and temporary tables for it, and
 //! the next borrower inherits them. Each function here leaves nothing of that, in one round trip where the protocol
 //! allows it, and fails where it cannot clean, so that the pool closes the connection and opens another one.
 
-use mysql::Conn;
 use redis::{Connection, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, Value};
 use rusqlite::ffi;
-
-/// Everything that `DISCARD ALL` does, except for what the driver needs, in one simple query.
-///
-/// `DISCARD ALL` itself would drop prepared statements: those that the user holds, and those by which rust-postgres
-/// looks up types, so that later queries fail with `prepared statement "s8" does not exist`. It is refused in a
-/// transaction besides. `ROLLBACK` comes first: it is the only statement that a failed transaction takes, and without a
-/// transaction it is a warning. What stays are statements that somebody made by `PREPARE`.
-const POSTGRES: &str = "ROLLBACK; CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-                        SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
-
-/// Rolls back, closes cursors, resets role and settings, and drops listeners, advisory locks, temporary tables and
-/// the values of sequences. One round trip.
-///
-/// Behind a PgBouncer that pools by transaction this is too much: there only `ROLLBACK` is of use.
-///
-/// # Errors
-///
-/// The connection is broken.
-pub(crate) fn postgres(client: &mut postgres::Client) -> Result<(), postgres::Error> {
-    client.batch_execute(POSTGRES)
-}
 
 /// Ends `MULTI`, `WATCH`, subscriptions, `MONITOR` and tracking, and puts the user, the protocol and the database back
 /// to those of the connection's URL. One round trip.
@@ -66,27 +44,6 @@ fn redis_commands(settings: &RedisConnectionInfo) -> Pipeline {
     }
     commands.cmd("SELECT").arg(settings.db());
     commands
-}
-
-/// Rolls back and drops variables, settings, temporary tables, table locks, named locks and prepared statements. One
-/// round trip (`COM_RESET_CONNECTION`).
-///
-/// Statements that the user holds are gone afterwards (error 1243); the driver's own cache knows. A `USE` stays: where
-/// programs change the database, take [`mysql_in`].
-///
-/// # Errors
-///
-/// The connection is broken.
-pub(crate) fn mysql(conn: &mut Conn) -> Result<(), mysql::Error> {
-    conn.reset()
-}
-
-/// The same, and goes back to `database`: a second round trip, because the protocol knows no other way.
-pub(crate) fn mysql_in(database: String) -> impl Fn(&mut Conn) -> Result<(), mysql::Error> + Send + Sync + 'static {
-    move |conn| {
-        conn.reset()?;
-        conn.select_db(&database)
-    }
 }
 
 /// Rolls back a transaction; nothing else is looked at. A few nanoseconds where there is none.

@@ -32,6 +32,7 @@
 
 mod census;
 mod hang;
+mod leftover;
 mod port;
 mod proxy;
 mod servers;
@@ -40,6 +41,7 @@ mod whole;
 
 pub use census::{Census, Member, agree};
 pub use hang::{SHORT, while_it_hangs};
+pub use leftover::Leftover;
 pub use proxy::{Mode, Proxy};
 pub use servers::{MariaDb, PgBouncer, Postgres, Redis, Server};
 pub use temp_dir::TempDir;

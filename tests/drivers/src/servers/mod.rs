@@ -120,8 +120,8 @@ impl Server {
         panic!("{} does not start again; its log:\n{}", self.recipe.program.display(), self.log());
     }
 
-    /// What the server has printed, for the text of a failure.
-    fn log(&self) -> String {
+    /// What the server has printed.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 

@@ -1,6 +1,6 @@
 //! `pgbouncer` in transaction mode, before a PostgreSQL server.
 
-use std::{ops::Deref, path::Path};
+use std::{ops::Deref, path::Path, process::Command};
 
 use super::{Postgres, Recipe, Server, directory, find, postgres, write};
 
@@ -18,13 +18,34 @@ impl PgBouncer {
     /// If it is there and does not start, or is not there and
     /// `MILLPOND_REQUIRE_SERVERS` is `1`.
     pub fn start(postgres: &Postgres) -> Option<Self> {
+        Self::start_with(postgres, "")
+    }
+
+    /// The same, with lines for its configuration file, such as `default_pool_size = 2`; the last line for a setting
+    /// is the one that counts.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start), or if it does not take the settings.
+    pub fn start_with(postgres: &Postgres, settings: &str) -> Option<Self> {
         let program = find("pgbouncer", &[])?;
         let dir = directory("pgbouncer");
         write(&dir, "users.txt", "\"postgres\" \"\"\n");
+        write(&dir, "settings.ini", &format!("{settings}\n"));
         write(&dir, "databases.ini", &databases(postgres.port()));
         let recipe = Recipe { program, args, probe: postgres::probe };
         let server = Server::start(recipe, dir);
         Some(Self { server })
+    }
+
+    /// Major and minor version of the program, or zeros if it does not say.
+    pub fn version() -> (u32, u32) {
+        let Some(program) = find("pgbouncer", &[]) else { return (0, 0) };
+        let output = Command::new(program).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&output);
+        let mut numbers = text.lines().next().unwrap_or_default().trim_start_matches("PgBouncer ").split('.');
+        let mut next = || numbers.next().and_then(|number| number.trim().parse().ok()).unwrap_or(0);
+        (next(), next())
     }
 
     /// A URL for the superuser of the server behind it.
@@ -59,7 +80,8 @@ fn args(dir: &Path, port: u16) -> Vec<String> {
          pool_mode = transaction\n\
          default_pool_size = 10\n\
          max_client_conn = 200\n\
-         ignore_startup_parameters = extra_float_digits\n"
+         ignore_startup_parameters = extra_float_digits\n\
+         %include settings.ini\n"
     );
     let file = dir.join("pgbouncer.ini");
     std::fs::write(&file, settings).expect("the directory is ours");

@@ -26,6 +26,15 @@ impl Postgres {
     /// If the server is there and does not start, or is not there and
     /// `MILLPOND_REQUIRE_SERVERS` is `1`.
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// The same, with lines for its configuration file, such as `max_connections = 8`.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start), or if the server does not take the settings.
+    pub fn start_with(settings: &str) -> Option<Self> {
         let program = find("postgres", &debian_dirs())?;
         // The link that PATH may name is of no use to initdb, which looks for its
         // own share directory beside itself.
@@ -36,6 +45,7 @@ impl Postgres {
         let locale = ["--locale=C", "--encoding=UTF8", "--pgdata=data"];
         run(&dir, &initdb, &[common, locale].concat());
         write(&dir, "data/pg_hba.conf", HBA);
+        write(&dir, "data/postgresql.auto.conf", &format!("max_connections = 100\n{settings}\n"));
         write(&dir, "app.sql", "CREATE ROLE app LOGIN PASSWORD 'app-password' IN ROLE pg_read_all_stats\n");
         // Single-user mode needs no port and no start-up; it reads from its input.
         let single = "\"$0\" --single -D data postgres <app.sql";
@@ -106,7 +116,6 @@ fn args(_: &Path, port: u16) -> Vec<String> {
         "full_page_writes=off",
         "synchronous_commit=off",
         "shared_buffers=16MB",
-        "max_connections=100",
         "autovacuum=off",
     ];
     let settings = settings.into_iter().flat_map(|setting| ["-c", setting]);

@@ -135,11 +135,10 @@ impl<M: Manager> Drop for PooledConnection<M> {
     }
 }
 
-impl<M: Manager> fmt::Debug for PooledConnection<M>
-where
-    M::Connection: fmt::Debug,
-{
+/// Not the connection itself, which need not be printable, and may hold a password.
+impl<M: Manager> fmt::Debug for PooledConnection<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.item().connection.fmt(f)
+        let item = self.item();
+        f.debug_struct("PooledConnection").field("pool", &item.home.name).field("id", &item.id).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! A manager that does what a test tells it, and keeps accounts of it.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part")]
 
 pub mod folder;
 

@@ -140,6 +140,7 @@
 //! | a way to open a connection | a closure or function | `Pool<FnManager<F, C, E>>` |
 //! | besides, a way to check or to clean one | [`FnManager`] | the same |
 //! | a SQLite database | a [`SqliteManager`](crate::sqlite::SqliteManager); or take a [`SqlitePool`](crate::sqlite::SqlitePool) | `Pool<SqliteManager>` |
+//! | an HTTP client that keeps its connections alive | a closure that makes one for a single connection: [`over_http`] | the same |
 //! | a manager from r2d2_sqlite, redis, r2d2_postgres, diesel … | it, as it is | `Pool<R2d2<TheManager>>` |
 //! | more to say than that | your [`Manager`] | `Pool<YourManager>` |
 //!
@@ -331,6 +332,9 @@ pub use warm_up::{WarmUp, WarmUpProgress};
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]
 pub mod from_r2d2 {}
+
+#[doc = include_str!("../docs/over-http.md")]
+pub mod over_http {}
 
 #[doc = include_str!("../docs/design.md")]
 pub mod design {}

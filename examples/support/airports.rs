@@ -51,6 +51,10 @@ impl Atlas {
         Ok(Self { airports, routes })
     }
 
+    pub(crate) fn airports(&self) -> &[Airport] {
+        &self.airports
+    }
+
     /// Any airport, each as likely as another.
     pub(crate) fn airport(&self, dice: &mut Dice) -> &Airport {
         let at = dice.below(self.airports.len() as u64) as usize;
@@ -111,7 +115,7 @@ pub(crate) fn create_database(file: &Path, atlas: &Atlas) -> Result<Connection, 
         let mut insert = load.prepare(
             "INSERT INTO airport (code, name, city, state, latitude, longitude) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        for a in &atlas.airports {
+        for a in atlas.airports() {
             insert.execute((&a.code, &a.name, &a.city, &a.state, a.latitude, a.longitude))?;
         }
     }

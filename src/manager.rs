@@ -144,6 +144,7 @@ forward!(Arc<T>);
 forward!(Box<T>);
 
 type Classify<E> = Box<dyn Fn(&E) -> Fault + Send + Sync>;
+type Look<C> = Box<dyn Fn(&mut C) -> bool + Send + Sync>;
 type Step<C, E> = Box<dyn Fn(&mut C) -> Result<(), E> + Send + Sync>;
 
 /// A manager made of closures: anything that can be opened can be pooled, without an adapter crate.
@@ -159,11 +160,19 @@ type Step<C, E> = Box<dyn Fn(&mut C) -> Result<(), E> + Send + Sync>;
 /// let pool = Pool::new(manager)?;
 /// pool.with(|c| c.execute_batch("BEGIN"))??;
 /// assert!(pool.with(|c| c.is_autocommit())?, "the transaction was rolled back on return");
+///
+/// // One that says by itself that it is broken is closed when it comes back.
+/// let pool = Pool::new(FnManager::new(|| Ok::<_, std::io::Error>(Vec::new())).broken(|parts| parts.is_empty()))?;
+/// pool.with(|parts| parts.push("whole"))?;
+/// pool.with(Vec::clear)?;
+/// assert_eq!(pool.with(|parts| parts.len())?, 0);
+/// assert_eq!(pool.stats().opened, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct FnManager<F, C, E> {
     connect: F,
     check: Option<Step<C, E>>,
+    broken: Option<Look<C>>,
     reset: Option<Step<C, E>>,
     classify: Option<Classify<E>>,
 }
@@ -174,13 +183,20 @@ where
 {
     /// Opens connections with `connect`; without [`check`](Self::check) every connection counts as valid.
     pub fn new(connect: F) -> Self {
-        Self { connect, check: None, reset: None, classify: None }
+        Self { connect, check: None, broken: None, reset: None, classify: None }
     }
 
     /// Checks an idle connection with `check`: see [`Manager::is_valid`].
     #[must_use]
     pub fn check(mut self, check: impl Fn(&mut C) -> Result<(), E> + Send + Sync + 'static) -> Self {
         self.check = Some(Box::new(check));
+        self
+    }
+
+    /// Says with `broken` whether a connection is beyond use when it is returned: see [`Manager::has_broken`].
+    #[must_use]
+    pub fn broken(mut self, broken: impl Fn(&mut C) -> bool + Send + Sync + 'static) -> Self {
+        self.broken = Some(Box::new(broken));
         self
     }
 
@@ -203,6 +219,7 @@ impl<F, C, E> fmt::Debug for FnManager<F, C, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FnManager")
             .field("check", &self.check.is_some())
+            .field("broken", &self.broken.is_some())
             .field("reset", &self.reset.is_some())
             .field("classify", &self.classify.is_some())
             .finish_non_exhaustive()
@@ -226,6 +243,9 @@ where
     }
     fn can_validate(&self) -> bool {
         self.check.is_some()
+    }
+    fn has_broken(&self, connection: &mut C) -> bool {
+        self.broken.as_ref().is_some_and(|broken| broken(connection))
     }
     fn reset(&self, connection: &mut C) -> Result<(), E> {
         self.reset.as_ref().map_or(Ok(()), |reset| reset(connection))

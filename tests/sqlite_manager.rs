@@ -471,3 +471,47 @@ fn once_the_obstacle_is_gone_the_same_pool_works() {
     pool.get().expect("it is idle").execute_batch(SCHEMA).expect("and written to");
     assert_healthy(&pool);
 }
+
+/// Whether to go on: nothing is forbidden to root, so a test that root runs is run again by nobody.
+#[cfg(unix)]
+fn as_nobody(test: &str) -> bool {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    if !rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let this = std::env::current_exe().expect("it runs");
+    match Command::new(this).args(["--exact", test]).current_dir("/").uid(65534).gid(65534).output() {
+        Ok(done) => assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout)),
+        // The folder of the build is root's alone.
+        Err(error) => eprintln!("skipped: nobody cannot run this: {error}"),
+    }
+    false
+}
+
+#[cfg(unix)]
+#[test]
+fn what_may_not_be_written_or_read_is_an_error_that_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+
+    if !as_nobody("what_may_not_be_written_or_read_is_an_error_that_says_so") {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.file("app.db");
+    let allow = |mode: u32| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is one's own");
+    let pool = Pool::new(SqliteManager::file(&path)).expect("it opens");
+    pool.get().expect("it is idle").execute_batch(SCHEMA).expect("it can be written to");
+    pool.close_and_wait(support::LONG).expect("nobody holds any");
+
+    allow(0o444);
+    let (_, own) = refusal(SqliteManager::file(&path));
+    assert!(own.ends_with("it is write-protected; open it with read_only()"), "{own}");
+    let pool = Pool::new(SqliteManager::file(&path).read_only()).expect("it may be read");
+    assert_eq!(number(&pool.get().expect("it is idle"), "SELECT count(*) FROM item"), 0);
+    allow(0o000);
+    let (_, own) = refusal(SqliteManager::file(&path).read_only());
+    assert!(own.contains("app.db") && own.contains("Permission denied"), "{own}");
+    allow(0o644);
+}

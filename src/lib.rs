@@ -294,6 +294,8 @@ mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod stats;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]

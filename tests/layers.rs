@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 6] = [
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/control", "pool/guard"],
-    &["r2d2/*", "testing"],
+    &["r2d2/*", "redis/*", "testing"],
 ];
 
 #[test]

@@ -1,0 +1,17 @@
+//! Redis and Valkey.
+mod address;
+mod connection;
+mod error;
+mod handshake;
+mod manager;
+mod pool;
+mod reset;
+mod session;
+mod shared;
+
+pub use self::connection::RedisConnection;
+pub use self::error::Error;
+pub use self::manager::{Check, RedisManager};
+pub use self::pool::RedisPool;
+pub use self::reset::OnReturn;
+pub use ::redis;

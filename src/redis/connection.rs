@@ -2,9 +2,7 @@
 
 use super::session::{Forecast, Traces};
 use super::shared::Shared;
-use ::redis::{
-    Arg, Cmd, Connection, ConnectionLike, ErrorKind, PubSub, RedisError, RedisResult, ServerErrorKind, Value,
-};
+use ::redis::{Cmd, Connection, ConnectionLike, ErrorKind, PubSub, RedisError, RedisResult, ServerErrorKind, Value};
 use std::fmt;
 use std::io;
 use std::slice;
@@ -352,11 +350,7 @@ impl ConnectionLike for RedisConnection {
     }
 
     fn req_command(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let forecast = match command.args_iter().next() {
-            // Whether a reply comes is the user's word, and a reply that comes in spite of it would be read by the next.
-            Some(Arg::Simple(name)) if !command.is_no_response() => Forecast::of_command(self.traces, name),
-            _ => Forecast::unknown(self.traces),
-        };
+        let forecast = Forecast::of(self.traces, command);
         self.begin(forecast)?;
         if self.traces.has(Traces::UNSEEN) {
             return self.by_driver(forecast, State::Spent, |inner| inner.req_command(command), slice::from_ref);

@@ -1,5 +1,7 @@
 //! Redis and Valkey.
 mod address;
+#[cfg(feature = "redis-cluster")]
+mod cluster;
 mod connection;
 mod error;
 mod handshake;
@@ -9,6 +11,8 @@ mod reset;
 mod session;
 mod shared;
 
+#[cfg(feature = "redis-cluster")]
+pub use self::cluster::{RedisClusterConnection, RedisClusterManager};
 pub use self::connection::RedisConnection;
 pub use self::error::Error;
 pub use self::manager::{Check, RedisManager};

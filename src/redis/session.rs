@@ -3,6 +3,8 @@
 //! A list names the commands that leave nothing; whatever is not in it counts as having left something. So a command that
 //! is forgotten here, or invented later, costs a needless reset and never a leak.
 
+use ::redis::{Arg, Cmd};
+
 /// What one command does to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
@@ -85,15 +87,29 @@ pub(super) struct Forecast {
 }
 
 impl Forecast {
-    pub(super) fn unknown(mut before: Traces) -> Self {
+    /// Of a command of the driver's.
+    pub(super) fn of(before: Traces, command: &Cmd) -> Self {
+        if command.is_no_response() {
+            // That is the user's word, and a reply that comes in spite of it would be read by the next.
+            return Self::unknown(before);
+        }
+        let words = command.args_iter().map(|word| match word {
+            Arg::Simple(word) => Some(word),
+            _ => None,
+        });
+        Self::of_command(before, words)
+    }
+
+    fn unknown(mut before: Traces) -> Self {
         before.add(Traces::OTHER);
         Self { at_worst: before, at_best: before }
     }
 
-    /// Of one command, by its name.
-    pub(super) fn of_command(before: Traces, name: &[u8]) -> Self {
+    /// Of one command, by its words; an argument that is not known yet is none.
+    fn of_command<'a>(before: Traces, mut words: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
+        let Some(name) = words.next().flatten() else { return Self::unknown(before) };
         let mut forecast = Self { at_worst: before, at_best: before };
-        forecast.add(effect(name));
+        forecast.add(effect(name, words.next().flatten()));
         forecast
     }
 
@@ -102,8 +118,8 @@ impl Forecast {
         let mut forecast = Self { at_worst: before, at_best: before };
         let mut rest = packed;
         while !rest.is_empty() {
-            let Some((name, after)) = split_command(rest) else { return Self::unknown(before) };
-            forecast.add(effect(name));
+            let Some((name, next, after)) = split_command(rest) else { return Self::unknown(before) };
+            forecast.add(effect(name, next));
             rest = after;
         }
         forecast
@@ -116,17 +132,21 @@ impl Forecast {
     }
 }
 
-/// The name of the first request, and what comes after that request.
-fn split_command(packed: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The first two words of the first request, and what comes after that request.
+fn split_command(packed: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
     let (count, mut rest) = split_number(packed, b'*')?;
-    let mut name = None;
-    for _ in 0..count {
+    let (mut name, mut next) = (None, None);
+    for nth in 0..count {
         let (length, after) = split_number(rest, b'$')?;
-        let argument = after.get(..length)?;
+        let word = after.get(..length);
         rest = after.get(length..)?.strip_prefix(b"\r\n")?;
-        name = name.or(Some(argument));
+        match nth {
+            0 => name = word,
+            1 => next = word,
+            _ => {}
+        }
     }
-    Some((name?, rest))
+    Some((name?, next, rest))
 }
 
 /// The number between a sign and the end of the line.
@@ -137,7 +157,7 @@ fn split_number(text: &[u8], sign: u8) -> Option<(usize, &[u8])> {
     Some((number, text.get(digits..)?.strip_prefix(b"\r\n")?))
 }
 
-fn effect(name: &[u8]) -> Effect {
+fn effect(name: &[u8], next: Option<&[u8]>) -> Effect {
     // On the stack and in upper case, as the list is.
     let mut upper = [0; LONGEST];
     let Some(upper) = upper.get_mut(..name.len()) else { return Effect::Other };
@@ -149,6 +169,8 @@ fn effect(name: &[u8]) -> Effect {
         b"WATCH" => Effect::Watch,
         b"UNWATCH" => Effect::Unwatch,
         b"SELECT" => Effect::Select,
+        // Its relative `SCRIPT DEBUG` leaves something.
+        b"SCRIPT" if next.is_some_and(|next| next.eq_ignore_ascii_case(b"LOAD")) => Effect::Nothing,
         name => {
             HARMLESS.binary_search_by(|probe| probe.as_bytes().cmp(name)).map_or(Effect::Other, |_| Effect::Nothing)
         }
@@ -198,6 +220,10 @@ mod tests {
         text.into_bytes()
     }
 
+    fn alone(name: &[u8]) -> Forecast {
+        Forecast::of_command(Traces::default(), [Some(name)].into_iter())
+    }
+
     fn both(commands: &[&[&str]]) -> (Traces, Traces) {
         let forecast = Forecast::of_packed(Traces::default(), &packed(commands));
         (forecast.at_worst, forecast.at_best)
@@ -212,12 +238,12 @@ mod tests {
     #[test]
     fn what_is_not_known_to_be_harmless_leaves_something() {
         for name in ["get", "GET", "Set", "evalsha", "PING", "XREADGROUP"] {
-            assert!(!Forecast::of_command(Traces::default(), name.as_bytes()).at_worst.any(), "{name}");
+            assert!(!alone(name.as_bytes()).at_worst.any(), "{name}");
         }
         for name in ["CLIENT", "subscribe", "MONITOR", "HELLO", "AUTH", "RESET", "READONLY", "NEW.COMMAND", "", "é"] {
-            assert!(Forecast::of_command(Traces::default(), name.as_bytes()).at_best.has(Traces::OTHER), "{name}");
+            assert!(alone(name.as_bytes()).at_best.has(Traces::OTHER), "{name}");
         }
-        assert!(Forecast::of_command(Traces::default(), &[b'G'; 100]).at_best.has(Traces::OTHER));
+        assert!(alone(&[b'G'; 100]).at_best.has(Traces::OTHER));
     }
 
     #[test]
@@ -230,6 +256,8 @@ mod tests {
         assert_eq!(both(&[&["WATCH", "k"], &["MULTI"], &["UNWATCH"]]), (Traces(3), Traces(3)));
         assert_eq!(both(&[&["SELECT", "5"], &["MULTI"], &["EXEC"]]), (Traces(5), Traces::SELECT));
         assert_eq!(both(&[&["GET", "k"], &["GET", "SELECT"]]), (clean, clean));
+        assert_eq!(both(&[&["SCRIPT", "load", "return 1"]]), (clean, clean));
+        assert_eq!(both(&[&["SCRIPT", "DEBUG", "LOAD"]]), (Traces::OTHER, Traces::OTHER));
         let other = Forecast::of_packed(Traces::WATCH, &packed(&[&["CLIENT", "REPLY", "OFF"]]));
         assert_eq!((other.at_worst, other.at_best), (Traces(10), Traces(10)));
     }

@@ -137,6 +137,7 @@
 //! |---|---|---|
 //! | a way to open a connection | a closure or function | `Pool<FnManager<F, C, E>>` |
 //! | besides, a way to check or to clean one | [`FnManager`] | the same |
+//! | a Redis or Valkey server | a `RedisManager` (feature `redis`), or take a `RedisPool` | `Pool<RedisManager>` |
 //! | a manager from r2d2_sqlite, redis, r2d2_postgres, diesel … | it, as it is | `Pool<R2d2<TheManager>>` |
 //! | more to say than that | your [`Manager`] | `Pool<YourManager>` |
 //!
@@ -241,7 +242,7 @@
 //!
 //! Not yet:
 //!
-//! - Managers of the crate's own for SQLite (pragmas, one writer and many readers) and Redis.
+//! - A manager of the crate's own for SQLite (pragmas, one writer and many readers).
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
 //! - Metrics, a health report, a status page.
@@ -251,6 +252,8 @@
 //! | feature | what it adds | what it costs |
 //! |---|---|---|
 //! | `r2d2` (on by default) | every `r2d2::ManageConnection` is a manager; the module [`millpond::r2d2`](crate::r2d2) | the crates r2d2 0.8 and scheduled-thread-pool 0.2 with what they need; nothing at run time |
+//! | `redis` | `millpond::redis`: a manager and a pool for Redis and Valkey, with time-outs, cleaning, and one call for a command | the crate redis 1.8 or newer, which brings about 40, most of them to read URLs |
+//! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.

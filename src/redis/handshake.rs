@@ -19,10 +19,7 @@ pub(super) enum Step {
 
 impl Step {
     pub(super) fn judge(self, reply: Value) -> RedisResult<()> {
-        let refusal = match (self, reply) {
-            (Self::LogIn | Self::Select(_), Value::ServerError(refusal)) => refusal,
-            _ => return Ok(()),
-        };
+        let (Self::LogIn | Self::Select(_), Value::ServerError(refusal)) = (self, reply) else { return Ok(()) };
         // Other codes say by themselves what is wrong, and whether it lasts: WRONGPASS, NOAUTH, LOADING …
         if refusal.code() != "ERR" {
             return Err(refusal.into());

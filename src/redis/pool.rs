@@ -62,7 +62,6 @@ impl RedisPool {
     }
 
     /// Settings for a pool over this manager. What they build becomes a `RedisPool` by `into()`.
-    #[must_use]
     pub fn builder(manager: RedisManager) -> Builder<RedisManager> {
         Pool::builder(manager)
     }

@@ -118,9 +118,9 @@ impl Forecast {
         let mut forecast = Self { at_worst: before, at_best: before };
         let mut rest = packed;
         while !rest.is_empty() {
-            let Some((name, next, after)) = split_command(rest) else { return Self::unknown(before) };
-            forecast.add(effect(name, next));
-            rest = after;
+            let Some(request) = Request::first_of(rest) else { return Self::unknown(before) };
+            forecast.add(effect(request.name, request.next));
+            rest = request.after;
         }
         forecast
     }
@@ -132,21 +132,31 @@ impl Forecast {
     }
 }
 
-/// The first two words of the first request, and what comes after that request.
-fn split_command(packed: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
-    let (count, mut rest) = split_number(packed, b'*')?;
-    let (mut name, mut next) = (None, None);
-    for nth in 0..count {
-        let (length, after) = split_number(rest, b'$')?;
-        let word = after.get(..length);
-        rest = after.get(length..)?.strip_prefix(b"\r\n")?;
-        match nth {
-            0 => name = word,
-            1 => next = word,
-            _ => {}
+/// A request as it goes over the wire.
+struct Request<'a> {
+    name: &'a [u8],
+    /// Its second word.
+    next: Option<&'a [u8]>,
+    /// What comes after it.
+    after: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    fn first_of(packed: &'a [u8]) -> Option<Self> {
+        let (count, mut rest) = split_number(packed, b'*')?;
+        let (mut name, mut next) = (None, None);
+        for nth in 0..count {
+            let (length, after) = split_number(rest, b'$')?;
+            let word = after.get(..length);
+            rest = after.get(length..)?.strip_prefix(b"\r\n")?;
+            match nth {
+                0 => name = word,
+                1 => next = word,
+                _ => {}
+            }
         }
+        Some(Self { name: name?, next, after: rest })
     }
-    Some((name?, next, rest))
 }
 
 /// The number between a sign and the end of the line.

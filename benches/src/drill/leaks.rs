@@ -261,7 +261,7 @@ impl Own<Connection> for RedisManager {
     fn costs(&self, returns: u32) -> Vec<(&'static str, [f64; 2])> {
         let pool = pool_of(self.clone());
         let untouched = cost(returns, || pool.get().expect("the server is up"));
-        let touched = |manager: RedisManager| {
+        let touched = |manager: Self| {
             let pool = pool_of(manager);
             cost(returns, || {
                 let mut connection = pool.get().expect("the server is up");

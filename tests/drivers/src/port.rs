@@ -10,7 +10,7 @@ use std::{
 /// while the server is down, and a client that knocks on it in that time can even
 /// be connected to itself.
 pub(crate) fn free_port() -> u16 {
-    choose(20_000, |port| is_free(port))
+    choose(20_000, is_free)
 }
 
 /// The same where the port that is 10,000 above it must be free, too, and below that range: nodes of a Redis Cluster talk

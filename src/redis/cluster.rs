@@ -18,6 +18,15 @@ use std::time::{Duration, Instant};
 /// another node who has what, once in 100 ms at most, and goes on with the nodes that it already knows when that has changed.
 /// While the cluster has not yet chosen a new primary, commands over the keys of the dead one fail; all others work.
 ///
+/// What to know besides:
+///
+/// - Each pooled connection has a socket to each node: 10 processes with 8 connections over 6 nodes are 480 sockets, 80 at
+///   each node. Since one thread at a time uses a connection, more of them than threads are of no use.
+/// - There is no `atomic` pipeline, and several keys of one command or script must be in one slot (`{user:7}:name` and
+///   `{user:7}:mail`). `MULTI`, `WATCH` and the like go to one node or another: a connection over which they went is closed.
+/// - A cluster refuses everything while any slot has no primary, unless it is told otherwise (`cluster-require-full-coverage
+///   no`). How long that lasts is `cluster-node-timeout`, 15 s by default, and about one second.
+///
 /// # Examples
 ///
 /// ```no_run

@@ -262,9 +262,10 @@ impl RedisClusterConnection {
         if !unanswered && error.kind() != ErrorKind::ClusterConnectionNotFound {
             return false;
         }
-        if self.looked.replace(now()).is_some_and(|before| before.elapsed() < BETWEEN_LOOKS) {
+        if self.looked.is_some_and(|before| before.elapsed() < BETWEEN_LOOKS) {
             return false;
         }
+        self.looked = Some(now());
         let Ok(map) = Map::of(&mut self.inner) else { return false };
         if map == self.map && self.settled {
             return false;

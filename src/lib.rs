@@ -141,6 +141,7 @@
 //! | besides, a way to check or to clean one | [`FnManager`] | the same |
 //! | a SQLite database | a [`SqliteManager`](crate::sqlite::SqliteManager); or take a [`SqlitePool`](crate::sqlite::SqlitePool) | `Pool<SqliteManager>` |
 //! | an HTTP client that keeps its connections alive | a closure that makes one for a single connection: [`over_http`] | the same |
+//! | a Redis or Valkey server | a `RedisManager` (feature `redis`), or take a `RedisPool` | `Pool<RedisManager>` |
 //! | a manager from r2d2_sqlite, redis, r2d2_postgres, diesel … | it, as it is | `Pool<R2d2<TheManager>>` |
 //! | more to say than that | your [`Manager`] | `Pool<YourManager>` |
 //!
@@ -260,6 +261,8 @@
 //! | `sqlite-bundled` | the same, with SQLite itself | a C compiler, half a minute |
 //! | `postgres` | `millpond::reset::postgres`: cleans a session for its next user | the crate postgres 0.19; a round trip at each return, where it is used |
 //! | `mysql` | `millpond::reset::mysql`: the same | the crate mysql, 25 to 28, without TLS of its own choice; a round trip |
+//! | `redis` | `millpond::redis`: a manager and a pool for Redis and Valkey, with time-outs, cleaning, and one call for a command | the crate redis 1.8 or newer, which brings about 40, most of them to read URLs |
+//! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
@@ -303,6 +306,8 @@ mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod reset;
 pub mod scaling;

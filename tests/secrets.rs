@@ -140,9 +140,33 @@ fn no_secret_reaches_a_log_line_an_error_a_debug_output_or_an_event() {
     let error = pool.max_size(1).build(client("connect")).expect_err("it does not connect");
     hear(format!("{error} {error:?}"));
 
+    #[cfg(feature = "redis")]
+    with_redis();
+
     let heard = HEARD.lock().expect("no panic").clone();
     assert!(heard.len() > 40, "the test hears what it is to judge: {}", heard.len());
     assert!(heard.iter().any(|line| line.contains("redis://app:***@db.example")), "and shows the rest");
     let told: Vec<_> = heard.iter().filter(|line| line.contains(SENTINEL)).collect();
     assert!(told.is_empty(), "{told:#?}");
+}
+
+/// The crate's own manager, which is given the URL itself; nobody listens on that port.
+#[cfg(feature = "redis")]
+fn with_redis() {
+    use millpond::redis::redis::{self, RedisError};
+    use millpond::redis::{Error, RedisManager, RedisPool};
+
+    let manager = RedisManager::new(format!("redis://app:{SENTINEL}@127.0.0.1:1/0")).expect("it is a URL");
+    hear(format!("{manager:?}"));
+    let builder = RedisPool::builder(manager).connection_timeout(Duration::from_millis(30));
+    hear(format!("{builder:?}"));
+    let pool = RedisPool::from(builder.build_lazy().expect("nothing is opened"));
+    let error = pool.set("k", "v").expect_err("nobody is there");
+    hear(format!("{pool:?} {error} {error:?}"));
+    let error = Error::from(RedisError::from((redis::ErrorKind::Client, "says what it was given", url())));
+    hear(format!("{error} {error:?}"));
+    for port in ["x", "66666", "0"] {
+        let error = RedisManager::new(format!("redis://:{SENTINEL}@db:{port}")).expect_err("no such port");
+        hear(format!("{error} {error:?}"));
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use millpond::{R2d2, reset};
+use millpond::redis::{OnReturn, RedisManager};
+use millpond::{PooledConnection, R2d2, reset};
 use millpond_drivers::{MariaDb, Postgres, Redis, TempDir};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
@@ -14,7 +15,7 @@ use r2d2::ManageConnection;
 use r2d2_mysql::MySqlConnectionManager;
 use r2d2_postgres::PostgresConnectionManager;
 use r2d2_sqlite::SqliteConnectionManager;
-use redis::{Connection, IntoConnectionInfo, RedisResult};
+use redis::{Connection, RedisResult};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::{Row, recipes};
@@ -39,10 +40,20 @@ struct Subject<M: ManageConnection> {
     states: Vec<State<M::Connection>>,
     /// What the matrix is cleaned with.
     clean: Clean<M>,
+    /// A pool over the crate's own manager, which cleans by itself; then `clean` has nothing to do.
+    own: Option<Box<dyn Own<M::Connection>>>,
     /// Further ways whose cost is of interest.
     others: Vec<(&'static str, Clean<M>)>,
     /// Over how many returns the cost is taken.
     returns: u32,
+}
+
+/// A pool of one connection over a manager of the crate's own.
+trait Own<C> {
+    /// As [`Subject::look`].
+    fn look(&self, state: &State<C>) -> Found;
+    /// Names and costs: of a return, and of a checkout and a return.
+    fn costs(&self, returns: u32) -> Vec<(&'static str, [f64; 2])>;
 }
 
 /// What the next borrower found.
@@ -83,9 +94,12 @@ where
         let threads = Arc::new(ScheduledThreadPool::new(1));
         let mut fault = format!("session left dirty: {}", self.server);
         for state in &self.states {
-            let [cleaned, bare] = [true, false].map(|clean| {
-                let pool = self.millpond(clean.then_some(&self.clean));
-                self.look(state, || pool.get().expect("the server is up"))
+            let [cleaned, bare] = [true, false].map(|clean| match &self.own {
+                Some(own) if clean => own.look(state),
+                _ => {
+                    let pool = self.millpond(clean.then_some(&self.clean));
+                    self.look(state, || pool.get().expect("the server is up"))
+                }
             });
             let pool = self.r2d2(&threads);
             let its = self.look(state, || pool.get().expect("the server is up"));
@@ -94,13 +108,16 @@ where
             fault = String::new();
         }
         let pool = self.r2d2(&threads);
-        let its = self.cost(|| pool.get().expect("the server is up"));
+        let its = cost(self.returns, || pool.get().expect("the server is up"));
         let pool = self.millpond(None);
-        let bare = self.cost(|| pool.get().expect("the server is up"));
+        let bare = cost(self.returns, || pool.get().expect("the server is up"));
         let all = [("", &self.clean)].into_iter().chain(self.others.iter().map(|(name, clean)| (*name, clean)));
-        for (name, clean) in all {
+        let costs = all.map(|(name, clean)| {
             let pool = self.millpond(Some(clean));
-            let own = self.cost(|| pool.get().expect("the server is up"));
+            (name, cost(self.returns, || pool.get().expect("the server is up")))
+        });
+        let costs = self.own.as_ref().map_or_else(|| costs.collect::<Vec<_>>(), |own| own.costs(self.returns));
+        for (name, own) in costs {
             let figure = |what: &str| if name.is_empty() { what.to_owned() } else { format!("{what}, {name}") };
             for (what, nth) in [("a return", 0), ("checkout and return", 1)] {
                 let own = format!("{} (bare: {})", time(own[nth]), time(bare[nth]));
@@ -138,21 +155,21 @@ where
             Found::Replaced
         }
     }
+}
 
-    /// Medians in nanoseconds: of a return, and of a checkout and a return.
-    fn cost<G>(&self, get: impl Fn() -> G) -> [f64; 2] {
-        let (mut returns, mut rounds) = (Vec::new(), Vec::new());
-        for _ in 0..self.returns {
-            let begun = Instant::now();
-            let connection = get();
-            let got = Instant::now();
-            drop(connection);
-            let done = Instant::now();
-            returns.push((done - got).as_nanos() as u64);
-            rounds.push((done - begun).as_nanos() as u64);
-        }
-        [quantile(&mut returns, 0.5) as f64, quantile(&mut rounds, 0.5) as f64]
+/// Medians in nanoseconds: of a return, and of a checkout and a return.
+fn cost<G>(returns: u32, get: impl Fn() -> G) -> [f64; 2] {
+    let (mut ends, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..returns {
+        let begun = Instant::now();
+        let connection = get();
+        let got = Instant::now();
+        drop(connection);
+        let done = Instant::now();
+        ends.push((done - got).as_nanos() as u64);
+        rounds.push((done - begun).as_nanos() as u64);
     }
+    [quantile(&mut ends, 0.5) as f64, quantile(&mut rounds, 0.5) as f64]
 }
 
 fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
@@ -219,9 +236,56 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
             },
         ],
         clean: Arc::new(reset::postgres::clean),
+        own: None,
         others: vec![("rollback alone", Arc::new(reset::postgres::rollback))],
         returns: 2_000,
     }
+}
+
+impl Own<Connection> for RedisManager {
+    fn look(&self, state: &State<Connection>) -> Found {
+        let pool = pool_of(self.clone());
+        let mut connection = pool.get().expect("the server is up");
+        let first = PooledConnection::id(&connection);
+        (state.make)(connection.raw());
+        drop(connection);
+        let mut connection = pool.get().expect("the server is up");
+        let same = PooledConnection::id(&connection) == first;
+        match ((state.there)(connection.raw()), same) {
+            (true, _) => Found::Leaks,
+            (false, true) => Found::Cleaned,
+            (false, false) => Found::Replaced,
+        }
+    }
+
+    fn costs(&self, returns: u32) -> Vec<(&'static str, [f64; 2])> {
+        let pool = pool_of(self.clone());
+        let untouched = cost(returns, || pool.get().expect("the server is up"));
+        let touched = |manager: Self| {
+            let pool = pool_of(manager);
+            cost(returns, || {
+                let mut connection = pool.get().expect("the server is up");
+                // As far as the pool knows, anything may have been done with it.
+                let _ = connection.raw();
+                connection
+            })
+        };
+        let ping = cost(returns, || {
+            let mut connection = pool.get().expect("the server is up");
+            redis::cmd("PING").exec(&mut connection).expect("it answers");
+            connection
+        });
+        vec![
+            ("nothing to clean", untouched),
+            ("RESET", touched(self.clone())),
+            ("OnReturn::Nothing", touched(self.clone().on_return(OnReturn::Nothing))),
+            ("with a PING", ping),
+        ]
+    }
+}
+
+fn pool_of(manager: RedisManager) -> millpond::Pool<RedisManager> {
+    millpond::Pool::builder(manager).max_size(1).build().expect("the server is up")
 }
 
 fn on_redis(server: &Redis) -> Subject<redis::Client> {
@@ -230,7 +294,6 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
         redis::cmd(command).arg(arguments).exec(connection).expect("it answers");
     }
     let url = server.url();
-    let info = url.as_str().into_connection_info().expect("it is a URL");
     Subject {
         server: "redis",
         manager: Box::new(move || redis::Client::open(url.as_str()).expect("it is a URL")),
@@ -270,7 +333,8 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
                 there: |connection| redis::cmd("GET").arg("k").exec(connection).is_err(),
             },
         ],
-        clean: Arc::new(recipes::redis(info.redis_settings())),
+        clean: Arc::new(|_| Ok(())),
+        own: Some(Box::new(RedisManager::new(server.url()).expect("it is a URL"))),
         others: Vec::new(),
         returns: 10_000,
     }
@@ -332,6 +396,7 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
             },
         ],
         clean: Arc::new(reset::mysql::clean_in("test")),
+        own: None,
         others: vec![
             ("USE left out", Arc::new(reset::mysql::clean)),
             ("rollback alone", Arc::new(reset::mysql::rollback)),
@@ -387,6 +452,7 @@ fn on_sqlite(dir: &TempDir) -> Subject<SqliteConnectionManager> {
             },
         ],
         clean: Arc::new(recipes::sqlite),
+        own: None,
         others: vec![("rollback alone", Arc::new(recipes::sqlite_rollback))],
         returns: 50_000,
     }

@@ -1,50 +1,11 @@
 //! How a session is cleaned for its next user: functions for [`Builder::on_return`](millpond::Builder::on_return), one
-//! for each server. Those for PostgreSQL and MySQL are in the crate: [`millpond::reset`].
+//! for each server that the crate neither has a manager nor a hook for ([`millpond::reset`]).
 //!
 //! A connection is more than a socket: the server keeps transactions, variables, locks and temporary tables for it, and
 //! the next borrower inherits them. Each function here leaves nothing of that, in one round trip where the protocol
 //! allows it, and fails where it cannot clean, so that the pool closes the connection and opens another one.
 
-use redis::{Connection, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo, RedisError, RedisResult, Value};
 use rusqlite::ffi;
-
-/// Ends `MULTI`, `WATCH`, subscriptions, `MONITOR` and tracking, and puts the user, the protocol and the database back
-/// to those of the connection's URL. One round trip.
-///
-/// `RESET` (Redis 6.2 or newer) does the cleaning from any state, but it also logs out and goes back to RESP2 and
-/// database 0. Proxies such as twemproxy refuse it and close the connection.
-pub(crate) fn redis(
-    settings: &RedisConnectionInfo,
-) -> impl Fn(&mut Connection) -> RedisResult<()> + Send + Sync + 'static {
-    let commands = redis_commands(settings);
-    move |connection| {
-        let replies: Vec<Value> = commands.query(connection)?;
-        // A message to a subscriber that came before `RESET` is read as the reply to it, and then the true replies would
-        // be read by the next user, each for another command.
-        match replies.first() {
-            Some(Value::SimpleString(reply)) if reply == "RESET" => Ok(()),
-            _ => Err(RedisError::from((ErrorKind::UnexpectedReturnType, "a reply that is not to RESET"))),
-        }
-    }
-}
-
-fn redis_commands(settings: &RedisConnectionInfo) -> Pipeline {
-    let mut commands = redis::pipe();
-    commands.cmd("RESET");
-    let credentials = settings.password().map(|password| (settings.username().unwrap_or("default"), password));
-    if settings.protocol() == ProtocolVersion::RESP2 {
-        if let Some((user, password)) = credentials {
-            commands.cmd("AUTH").arg(user).arg(password);
-        }
-    } else {
-        let hello = commands.cmd("HELLO").arg(3);
-        if let Some((user, password)) = credentials {
-            hello.arg("AUTH").arg(user).arg(password);
-        }
-    }
-    commands.cmd("SELECT").arg(settings.db());
-    commands
-}
 
 /// Rolls back a transaction; nothing else is looked at. A few nanoseconds where there is none.
 ///

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use millpond::Pool;
+use millpond::redis::RedisManager;
 use millpond_drivers::{Proxy, Redis};
 use redis::{Client, Connection, RedisResult};
 
@@ -52,8 +53,8 @@ impl Ground {
         let redis = Redis::start()?;
         let proxy = Proxy::to(redis.addr());
         let tally = Arc::new(Tally::default());
-        let client = Client::open(Redis::url_at(proxy.port())).expect("it is a URL");
-        let pool = Pool::builder(Sessions::new(client, Arc::clone(&tally)))
+        let manager = RedisManager::new(Redis::url_at(proxy.port())).expect("it is a URL");
+        let pool = Pool::builder(Sessions::new(manager, Arc::clone(&tally)))
             .name("soak")
             .max_size(MOST)
             .min_idle(2)

@@ -5,22 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millpond::event::{self, CloseReason, State};
+use millpond::redis::{RedisConnection, RedisManager};
 use millpond::{Error, EventHandler, Lease, Manager};
-use redis::{Client, Connection, ConnectionLike, ErrorKind, RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult};
 
 use super::IO;
 use super::tally::Tally;
-use crate::drill::recipes;
 
 /// One in so many calls of a callback panics.
 const CALLBACK: u64 = 4_001;
 const HANDLER: u64 = 997;
 
-type Clean = Box<dyn Fn(&mut Connection) -> RedisResult<()> + Send + Sync>;
-
 pub struct Sessions {
-    client: Client,
-    clean: Clean,
+    redis: RedisManager,
     tally: Arc<Tally>,
 }
 
@@ -32,7 +29,7 @@ impl fmt::Debug for Sessions {
 
 /// A connection that counts itself.
 pub struct Session {
-    pub connection: Connection,
+    pub connection: RedisConnection,
     place: Place,
 }
 
@@ -63,9 +60,9 @@ impl Drop for Place {
 }
 
 impl Sessions {
-    pub fn new(client: Client, tally: Arc<Tally>) -> Self {
-        let clean = Box::new(recipes::redis(client.get_connection_info().redis_settings()));
-        Self { client, clean, tally }
+    pub fn new(redis: RedisManager, tally: Arc<Tally>) -> Self {
+        let redis = redis.connect_timeout(Some(IO)).read_timeout(Some(IO)).write_timeout(Some(IO)).reset_timeout(IO);
+        Self { redis, tally }
     }
 }
 
@@ -98,10 +95,7 @@ impl Manager for Sessions {
     fn connect(&self) -> RedisResult<Session> {
         let place = Place::take(&self.tally);
         self.tally.trip(CALLBACK);
-        let connection = self.client.get_connection_with_timeout(IO)?;
-        connection.set_read_timeout(Some(IO))?;
-        connection.set_write_timeout(Some(IO))?;
-        Ok(Session { connection, place })
+        Ok(Session { connection: self.redis.connect()?, place })
     }
 
     fn is_valid(&self, session: &mut Session) -> RedisResult<()> {
@@ -114,12 +108,12 @@ impl Manager for Sessions {
 
     fn has_broken(&self, session: &mut Session) -> bool {
         self.tally.trip(CALLBACK);
-        !session.connection.is_open()
+        self.redis.has_broken(&mut session.connection)
     }
 
     fn reset(&self, session: &mut Session) -> RedisResult<()> {
         self.tally.trip(CALLBACK);
-        (self.clean)(&mut session.connection)
+        self.redis.reset(&mut session.connection)
     }
 
     fn close(&self, session: Session) {

@@ -1,7 +1,7 @@
 //! Real servers, a fault proxy, and the one check that ends every fault.
 //!
 //! The tests beside this library run millpond against the drivers and servers
-//! that people use. What they share is here: [`Redis`], [`Postgres`],
+//! that people use. What they share is here: [`Redis`], [`RedisCluster`], [`Postgres`],
 //! [`MariaDb`] and [`PgBouncer`] start the server as a child process on a free
 //! loopback port, in a directory of its own, and end it when dropped; [`Proxy`]
 //! stands between a client and a server and misbehaves on request;
@@ -43,6 +43,6 @@ pub use census::{Census, Member, agree};
 pub use hang::{SHORT, while_it_hangs};
 pub use leftover::Leftover;
 pub use proxy::{Mode, Proxy};
-pub use servers::{MariaDb, PgBouncer, Postgres, Redis, Server};
+pub use servers::{MariaDb, PgBouncer, Postgres, Redis, RedisCluster, Role, Server};
 pub use temp_dir::TempDir;
 pub use whole::{PATIENCE, assert_whole, cause_of, fill};

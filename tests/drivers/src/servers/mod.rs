@@ -5,6 +5,7 @@ mod pgbouncer;
 mod postgres;
 mod process;
 mod redis;
+mod redis_cluster;
 
 use std::{
     env, fs,
@@ -20,7 +21,13 @@ use std::{
 
 use rustix::process::Signal;
 
-pub use self::{mariadb::MariaDb, pgbouncer::PgBouncer, postgres::Postgres, redis::Redis};
+pub use self::{
+    mariadb::MariaDb,
+    pgbouncer::PgBouncer,
+    postgres::Postgres,
+    redis::Redis,
+    redis_cluster::{RedisCluster, Role},
+};
 use crate::{
     TempDir,
     port::{free_port, loopback},
@@ -58,10 +65,15 @@ struct Recipe {
 impl Server {
     /// Starts a server in `dir` on a free port and waits until it answers.
     fn start(recipe: Recipe, dir: TempDir) -> Self {
+        Self::start_on(free_port, recipe, dir)
+    }
+
+    /// The same on a port that is chosen otherwise.
+    fn start_on(choose: fn() -> u16, recipe: Recipe, dir: TempDir) -> Self {
         let mut server = Self { recipe, port: 0, process: Mutex::new(None), dir };
         for _ in 0..5 {
             // Between the choice of a port and its use another process may take it.
-            server.port = free_port();
+            server.port = choose();
             if server.launch() {
                 return server;
             }

@@ -18,6 +18,22 @@ impl Redis {
     /// If the server is there and does not start, or is not there and
     /// `MILLPOND_REQUIRE_SERVERS` is `1`.
     pub fn start() -> Option<Self> {
+        Self::with(args)
+    }
+
+    /// A server that does not know `RESET`, like those before 6.2.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn without_reset() -> Option<Self> {
+        Self::with(|dir, port| {
+            let rename = ["--rename-command", "RESET", ""].map(str::to_owned);
+            args(dir, port).into_iter().chain(rename).collect()
+        })
+    }
+
+    fn with(args: fn(&Path, u16) -> Vec<String>) -> Option<Self> {
         let program = find("redis-server", &[])?;
         let recipe = Recipe { program, args, probe };
         let server = Server::start(recipe, directory("redis"));

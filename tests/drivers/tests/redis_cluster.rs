@@ -1,0 +1,258 @@
+//! A pool over a real Redis Cluster: a primary dies under load, its replica takes over, and the other nodes hear nothing of
+//! it.
+
+use std::{
+    collections::BTreeMap,
+    error::Error as _,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    thread,
+    time::{Duration, Instant},
+};
+
+use millpond::{CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation, redis::RedisClusterManager};
+use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, assert_whole, fill};
+use redis::{
+    Client, Commands, Connection, ConnectionLike, RedisError, RedisResult,
+    cluster::{ClusterClient, cluster_pipe},
+    cmd,
+};
+
+/// Keys all over the slots.
+const KEYS: usize = 60;
+const CONNECTIONS: u32 = 8;
+const THREADS: usize = 16;
+
+/// Writes all keys, each on the second try if need be: the first may be what finds out that its node is gone.
+fn answers(connection: &mut impl ConnectionLike) {
+    let asked = Instant::now();
+    for key in 0..KEYS {
+        while let Err(error) = connection.set::<_, _, ()>(format!("key:{key}"), key) {
+            assert!(asked.elapsed() < PATIENCE, "{error}");
+        }
+    }
+}
+
+/// A connection to each node that is there before anything is counted, so that looking costs none.
+struct Observers(BTreeMap<u16, Connection>);
+
+impl Observers {
+    fn of(cluster: &RedisCluster) -> Self {
+        let connect = |port| {
+            let client = Client::open(("127.0.0.1", port)).expect("it is an address");
+            (port, client.get_connection().expect("the node is up"))
+        };
+        Self(cluster.ports().into_iter().map(connect).collect())
+    }
+
+    /// Connections that the nodes have taken, over all.
+    fn received(&mut self) -> BTreeMap<u16, u64> {
+        self.0
+            .iter_mut()
+            .map(|(port, node)| {
+                let stats: String = cmd("INFO").arg("stats").query(node).expect("it answers");
+                let count =
+                    stats.lines().find_map(|line| line.strip_prefix("total_connections_received:")?.parse().ok());
+                (*port, count.unwrap_or(0_u64))
+            })
+            .collect()
+    }
+
+    /// Whether all nodes name the replicas to clients, which they do some time after the first write.
+    fn replicas_are_named(&mut self) -> bool {
+        self.0.values_mut().all(|node| {
+            let parts: Vec<Vec<redis::Value>> = cmd("CLUSTER").arg("SLOTS").query(node).expect("it answers");
+            parts.iter().all(|part| part.len() > 3)
+        })
+    }
+
+    /// Whether all nodes say that the cluster works, and that nothing belongs to the node on `port`.
+    fn do_without(&mut self, port: u16) -> bool {
+        self.0.values_mut().all(|node| {
+            let info: String = cmd("CLUSTER").arg("INFO").query(node).expect("it answers");
+            let parts: Vec<Vec<redis::Value>> = cmd("CLUSTER").arg("SLOTS").query(node).expect("it answers");
+            let is_there = |part: &Vec<redis::Value>| {
+                // First slot, last slot, [host, port, name …], replicas.
+                let Some(redis::Value::Array(primary)) = part.get(2) else { panic!("no primary in {part:?}") };
+                primary.get(1) == Some(&redis::Value::Int(port.into()))
+            };
+            info.contains("cluster_state:ok") && !parts.iter().any(is_there)
+        })
+    }
+}
+
+/// What came of killing a primary under load.
+#[derive(Debug)]
+#[allow(dead_code, reason = "it is printed")]
+struct Outcome {
+    /// Connections that the nodes that were left have taken from the kill until all was well again, and a while longer.
+    connections: u64,
+    good: u64,
+    failed: u64,
+}
+
+/// Has `write` called by many threads, kills the node on `port`, waits until its replica has taken over and every thread
+/// has written all keys, and counts.
+fn kill_under_load(cluster: &RedisCluster, port: u16, write: impl Fn(usize) -> bool + Sync) -> Outcome {
+    let mut observers = Observers::of(cluster);
+    observers.0.remove(&port);
+    let before = observers.received();
+    let (good, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let recovered = AtomicBool::new(false);
+    let asked = Instant::now();
+    let late = || asked.elapsed() > 2 * PATIENCE;
+    thread::scope(|scope| {
+        for worker in 0..THREADS {
+            let (write, good, failed, recovered) = (&write, &good, &failed, &recovered);
+            scope.spawn(move || {
+                // From when the cluster works again each thread goes on until it has written every key in a row, three times.
+                let (mut key, mut in_a_row) = (worker, 0);
+                while in_a_row < 3 * KEYS {
+                    let works = write(key % KEYS);
+                    assert!(!late(), "it does not recover: {in_a_row} in a row");
+                    if works { good } else { failed }.fetch_add(1, SeqCst);
+                    key += 1;
+                    in_a_row = if works && recovered.load(SeqCst) { in_a_row + 1 } else { 0 };
+                }
+            });
+        }
+        while good.load(SeqCst) < 2_000 {
+            assert!(!late(), "nothing works");
+            thread::yield_now();
+        }
+        cluster.node(port).kill();
+        // The nodes take 1.5 s to agree that it is gone.
+        while failed.load(SeqCst) == 0 || !observers.do_without(port) {
+            assert!(!late(), "no replica takes over");
+            thread::sleep(Duration::from_millis(20));
+        }
+        recovered.store(true, SeqCst);
+    });
+    let after = observers.received();
+    let connections: u64 = after.values().sum::<u64>() - before.values().sum::<u64>();
+    Outcome { connections, good: good.into_inner(), failed: failed.into_inner() }
+}
+
+fn primary(cluster: &RedisCluster) -> u16 {
+    let any = *cluster.ports().first().expect("some run");
+    let roles = cluster.roles(any);
+    // One that has a replica, or nobody could take over.
+    let replicated = |port: &u16| roles.values().any(|role| *role == Role::ReplicaOf(*port));
+    *roles.iter().find(|(port, role)| **role == Role::Primary && replicated(port)).expect("there are three").0
+}
+
+fn is_complete(roles: &BTreeMap<u16, Role>) -> bool {
+    let primaries = roles.values().filter(|role| **role == Role::Primary).count();
+    primaries == 3 && roles.len() == 6 && !roles.values().any(|role| *role == Role::Failed)
+}
+
+#[test]
+fn a_primary_that_dies_costs_its_replica_a_moment_and_the_other_nodes_no_connections() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs");
+    let mut observers = Observers::of(&cluster);
+    answers(&mut manager.connect().expect("the cluster is up"));
+    let asked = Instant::now();
+    while !observers.replicas_are_named() {
+        assert!(asked.elapsed() < PATIENCE, "they are not");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // The check at every checkout, as r2d2 has it, is the harder case.
+    let pool = Pool::builder(manager).max_size(CONNECTIONS).validation(Validation::Always).connection_timeout(PATIENCE);
+    let pool = pool.build().expect("the cluster is up");
+    fill(&pool);
+    let outcome = kill_under_load(&cluster, primary(&cluster), |key| {
+        let written: RedisResult<()> =
+            pool.with(|connection| connection.set(format!("key:{key}"), key)).expect("in time");
+        written.is_ok()
+    });
+    println!("millpond: {outcome:?}, {} pooled connections opened", pool.stats().opened);
+    // Each has a socket to each node already, the replicas included.
+    assert_eq!(outcome.connections, 0, "{outcome:?}");
+    assert_eq!(pool.stats().opened, u64::from(CONNECTIONS), "none was replaced");
+    assert_whole(&pool, answers);
+    drop(pool);
+
+    let dead = cluster.urls().into_iter().filter_map(|url| url.rsplit(':').next()?.parse().ok());
+    for port in dead.filter(|port| !cluster.ports().contains(port)).collect::<Vec<u16>>() {
+        cluster.node(port).restart();
+    }
+    cluster.wait("all six are there again", is_complete);
+    let client = ClusterClient::builder(cluster.urls()).retries(3).min_retry_wait(10).max_retry_wait(200);
+    let client = client.connection_timeout(Duration::from_secs(1)).response_timeout(Duration::from_secs(2));
+    let client = client.build().expect("they are URLs");
+    let r2d2 = r2d2::Pool::builder().max_size(CONNECTIONS).connection_timeout(Duration::from_millis(500)).build(client);
+    let r2d2 = r2d2.expect("the cluster is up");
+    let its = kill_under_load(&cluster, primary(&cluster), |key| {
+        let Ok(mut connection) = r2d2.get() else { return false };
+        let written: RedisResult<()> = connection.set(format!("key:{key}"), key);
+        written.is_ok()
+    });
+    println!("r2d2: {its:?}");
+    assert!(its.connections > outcome.connections, "millpond {outcome:?}, r2d2 {its:?}");
+}
+
+#[test]
+fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let manager = RedisClusterManager::new(cluster.urls().into_iter().take(2)).expect("they are URLs");
+    let pool = Pool::builder(manager).max_size(2).connection_timeout(PATIENCE).build().expect("the cluster is up");
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let mut connection = pool.get().expect("a place comes free");
+                    let (one, other) = (format!("one:{worker}:{n}"), format!("other:{worker}:{n}"));
+                    // To two nodes, as a rule.
+                    let mut pipe = cluster_pipe();
+                    pipe.set(&one, n).ignore().set(&other, n).ignore().get(&one).get(&other);
+                    assert_eq!(connection.pipeline(&pipe), Ok((n, n)));
+                    let script = redis::Script::new("return redis.call('INCRBY', KEYS[1], ARGV[1])");
+                    assert_eq!(script.key(&one).arg(2).invoke(&mut *connection), Ok(n + 2));
+                }
+            });
+        }
+    });
+    assert_eq!(pool.stats().closed.total(), 0);
+    // A session on one node among many: the connection is closed.
+    for words in [["WATCH", "key"], ["MULTI", ""], ["CLIENT", "ID"]] {
+        let mut connection = pool.get().expect("it is idle");
+        let id = PooledConnection::id(&connection);
+        // Whether the driver finds a node for it or not.
+        drop(cmd(words[0]).arg(&words[1..]).exec(&mut connection));
+        drop(connection);
+        let held: Vec<_> = (0..2).map(|_| pool.get().expect("another is opened")).collect();
+        assert!(held.iter().all(|other| PooledConnection::id(other) != id), "{words:?} was left behind");
+    }
+    let mut connection = pool.get().expect("it is idle");
+    let _ = connection.raw();
+    drop(connection);
+    assert_whole(&pool, answers);
+    assert_eq!(pool.stats().closed.by(CloseReason::ResetFailed), 4);
+}
+
+#[test]
+fn what_is_no_cluster_is_refused_at_once() {
+    let Some(redis) = Redis::start() else { return };
+    let refusal = |urls: &[String]| {
+        let manager = RedisClusterManager::new(urls).expect("they are URLs");
+        let mut shown = format!("{manager:?}");
+        let pool = Pool::builder(manager).connection_timeout(PATIENCE).build_lazy().expect("nothing is opened");
+        let begun = Instant::now();
+        let error = pool.get().map(drop).expect_err("it is none");
+        assert!(begun.elapsed() < PATIENCE / 2, "it was tried until the end: {:?}", error.source());
+        assert_eq!(error.kind(), ErrorKind::Connect);
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<RedisError>()).expect("the driver's error");
+        shown += &format!("{error} {error:?} {cause}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        cause.to_string()
+    };
+    assert!(refusal(&[redis.url()]).contains("cluster support disabled"));
+    cmd("CONFIG")
+        .arg(&["SET", "requirepass", "right"])
+        .exec(&mut Client::open(redis.url()).expect("it is a URL"))
+        .expect("it answers");
+    let wrong = format!("redis://:s3cr3t@127.0.0.1:{}", redis.port());
+    let said = refusal(&[wrong.clone(), wrong]);
+    assert!(said.contains("authentication failed"), "{said}");
+}

@@ -391,6 +391,13 @@ impl<M: Manager> Builder<M> {
         Ok(pool)
     }
 
+    /// Everything that is wrong with the settings.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = self.settings.problems();
+        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.max_size)));
+        problems
+    }
+
     /// Makes the pool and opens nothing: the first caller does. [`warm_up`](Self::warm_up) is left to
     /// [`Pool::warm_up`].
     ///
@@ -399,12 +406,11 @@ impl<M: Manager> Builder<M> {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
-        let Self { manager, name, mut settings, warm_up, hooks, handler, clock } = self;
+        let problems = self.problems();
+        let Self { manager, name, mut settings, warm_up: _, hooks, handler, clock } = self;
         if !manager.can_validate() {
             settings.validation = Validation::Never;
         }
-        let mut problems = settings.problems();
-        problems.extend(warm_up.iter().flat_map(|plan| plan.problems(settings.max_size)));
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }

@@ -11,7 +11,7 @@ pub use hand::HandClock;
 pub(crate) use hand::Ring;
 
 /// A point in time, in nanoseconds since an origin that is fixed for the process.
-#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
 impl Moment {

@@ -33,7 +33,7 @@ pub enum ErrorKind {
     /// was refused ([`Nested::Deny`](crate::Nested::Deny)), or the connection that is [bound](crate::Pool::bind) to the
     /// thread was in use by a closure further up. The error names the holders.
     Deadlock,
-    /// No connection is bound to this thread, and others may not be used ([`Builder::bound_only`](crate::Builder::bound_only),
+    /// No connection is bound to this thread (any more), and others may not be used ([`Builder::bound_only`](crate::Builder::bound_only),
     /// [`Scope`](crate::Scope)).
     Unbound,
     /// The process is a child that was forked off the one that made the pool: the connections are the parent's.
@@ -152,6 +152,14 @@ impl Error {
 
     pub(crate) fn unbound(pool: &str) -> Self {
         let text = format!("no connection of {pool:?} is bound to this thread, and borrowing another one is forbidden");
+        Self::plain(ErrorKind::Unbound, text)
+    }
+
+    /// The connection that was bound to the thread was closed.
+    pub(crate) fn binding_lost(pool: &str) -> Self {
+        let text = format!(
+            "the connection of {pool:?} that was bound to this thread was lost to a panic: what was begun on it cannot go on"
+        );
         Self::plain(ErrorKind::Unbound, text)
     }
 

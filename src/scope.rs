@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 type Provider<M> = Box<dyn Fn() -> Option<Pool<M>> + Send + Sync>;
 
 /// Finds the connection for code that is called within a request or a job, without passing it down: the one that is bound
-/// to the thread; else one of the pool that the provider names (by tenant, by shard); else one of the pool to fall back on;
+/// to the thread in this scope ([`bind`](Self::bind), [`bind_to`](Self::bind_to)); else one of the pool that the provider names (by tenant, by shard); else one of the pool to fall back on;
 /// else an error. Without [`fallback`](Self::fallback), falling back is forbidden.
 ///
 /// One scope serves all threads: keep it in a `static`, or share it by reference.
@@ -105,12 +105,13 @@ impl<M: Manager> Scope<M> {
     ///
     /// [`ErrorKind::Unbound`] where nothing is bound, the provider knows of no pool, and there is none to fall back on.
     pub fn pool(&self) -> Result<Pool<M>, Error> {
-        let bound = CHOSEN.with_borrow(|chosen| {
+        let bound = CHOSEN.try_with(|chosen| {
+            let chosen = chosen.borrow();
             let latest = chosen.iter().rfind(|choice| choice.scope == self.id)?;
             latest.pool.downcast_ref::<Pool<M>>().cloned()
         });
         let provided = || self.provider.as_ref().and_then(|provider| provider());
-        bound.or_else(provided).or_else(|| self.fallback.clone()).ok_or_else(|| {
+        bound.ok().flatten().or_else(provided).or_else(|| self.fallback.clone()).ok_or_else(|| {
             let why = match &self.provider {
                 Some(_) => "the provider knows of no pool",
                 None => "there is no provider",
@@ -140,7 +141,8 @@ impl<M: Manager> Scope<M> {
         let bound = pool.bind()?;
         let number = next_number();
         let choice = Choice { scope: self.id, number, pool: Box::new(pool.clone()) };
-        CHOSEN.with_borrow_mut(|chosen| chosen.push(choice));
+        // Where the thread ends and its list is gone, there is no binding either.
+        let _listed = CHOSEN.try_with(|chosen| chosen.borrow_mut().push(choice));
         Ok(ScopeBound { number, bound })
     }
 

@@ -105,14 +105,16 @@ fn unwinding_returns_the_connection_and_it_is_not_lent_again() {
 }
 
 #[test]
-fn after_a_panic_that_was_caught_the_binding_has_a_new_connection() -> Result<(), Error> {
+fn after_a_panic_that_was_caught_the_binding_is_lost_and_says_so() -> Result<(), Error> {
     let pool = numbers(1);
     let bound = pool.bind()?;
     let unwound = catch_unwind(AssertUnwindSafe(|| bound.with(|_| resume_unwind(Box::new("in the middle")))));
     assert!(unwound.is_err());
-    assert_eq!(bound.with(|n| *n)?, 2);
-    assert_eq!(pool.with(|n| *n)?, 2);
+    let error = pool.with(|n| *n).expect_err("what was begun on it cannot go on");
+    assert_eq!(error.kind(), ErrorKind::Unbound);
+    assert!(bound.with(|n| *n).is_err() && pool.bind()?.with(|n| *n).is_err());
     drop(bound);
+    assert_eq!(pool.bind()?.with(|n| *n)?, 2);
     assert_eq!((pool.stats().in_use, pool.stats().closed.by(CloseReason::Panicked)), (0, 1));
     Ok(())
 }
@@ -233,4 +235,48 @@ fn without_a_pool_to_fall_back_on_falling_back_is_an_error() -> Result<(), Error
     let error = lost.bind().expect_err("the provider knows of none");
     assert!(error.to_string().contains("the provider knows of no pool"), "{error}");
     Ok(())
+}
+
+#[test]
+fn work_while_a_thread_unwinds_is_no_panic_of_its_own() -> Result<(), Error> {
+    struct Audit<'a>(&'a Pool<Numbers>);
+    impl Drop for Audit<'_> {
+        fn drop(&mut self) {
+            self.0.with(|n| *n += 16).expect("the binding is good");
+        }
+    }
+    let pool = numbers(1);
+    let bound = pool.bind()?;
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _audit = Audit(&pool);
+        resume_unwind(Box::new("elsewhere"))
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(bound.with(|n| *n)?, 17);
+    Ok(())
+}
+
+#[test]
+fn a_thread_that_ends_may_use_the_pool_to_its_end() {
+    struct Last(Pool<Numbers>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.with(|_| ()).expect("one is idle");
+            // The list of what is bound may be gone by now; that is an error then, and nothing worse.
+            drop(self.0.bind());
+        }
+    }
+    thread_local! { static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) } }
+    let pool = numbers(1);
+    for bound_before in [false, true] {
+        let pool = pool.clone();
+        let thread = thread::spawn(move || {
+            LAST.set(Some(Last(pool.clone())));
+            if bound_before {
+                drop(pool.bind().expect("one is idle"));
+            }
+        });
+        thread.join().expect("it ends well");
+    }
+    assert_eq!(pool.stats().in_use, 0);
 }

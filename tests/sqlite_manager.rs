@@ -512,6 +512,6 @@ fn what_may_not_be_written_or_read_is_an_error_that_says_so() {
     assert_eq!(number(&pool.get().expect("it is idle"), "SELECT count(*) FROM item"), 0);
     allow(0o000);
     let (_, own) = refusal(SqliteManager::file(&path).read_only());
-    assert!(own.contains("app.db") && own.contains("Permission denied"), "{own}");
+    assert!(own.contains("app.db") && own.contains("permission denied"), "{own}");
     allow(0o644);
 }

@@ -26,7 +26,6 @@ pub struct Bound<M: Manager> {
 /// Where a thread keeps the connection that is bound to it.
 struct Place<M: Manager> {
     pool: Pool<M>,
-    bound_at: &'static Location<'static>,
     state: Cell<State<M>>,
     /// How many bindings there are.
     bindings: Cell<usize>,
@@ -36,7 +35,7 @@ enum State<M: Manager> {
     Free(Box<Item<M>>),
     /// A closure that was called there works on it.
     Used(&'static Location<'static>),
-    /// It was lost to a panic, and nobody has needed another one yet.
+    /// It was lost to a panic.
     Lost,
 }
 
@@ -90,13 +89,17 @@ impl<M: Manager> Pool<M> {
         }
         let at = Location::caller();
         let item = self.core.checkout(None, at)?;
-        let place = Rc::new(Place {
-            pool: self.clone(),
-            bound_at: at,
-            state: Cell::new(State::Free(item)),
-            bindings: Cell::new(1),
+        let place = Rc::new(Place { pool: self.clone(), state: Cell::new(State::Free(item)), bindings: Cell::new(1) });
+        let listed = PLACES.try_with(|places| {
+            places.borrow_mut().push((self.core.rack.id, Rc::clone(&place) as Rc<dyn Any>));
         });
-        PLACES.with_borrow_mut(|places| places.push((self.core.rack.id, Rc::clone(&place) as Rc<dyn Any>)));
+        if listed.is_err() {
+            // The thread ends, and its list is gone.
+            if let State::Free(item) = place.state.replace(State::Lost) {
+                checkin_to(&self.core, item);
+            }
+            return Err(Error::unbound(&self.core.name));
+        }
         // Relaxed: what counts is what this thread itself has bound.
         self.core.bound.fetch_add(1, Ordering::Relaxed);
         Ok(Bound { place })
@@ -117,7 +120,7 @@ impl<M: Manager> Pool<M> {
     ) -> Result<R, Error> {
         self.core.refuse_forked()?;
         if let Some(place) = place_of(&self.core) {
-            let mut lent = Lent { item: Some(place.take(at)?), place };
+            let mut lent = Lent { item: Some(place.take(at)?), place, panicking: std::thread::panicking() };
             let item = lent.item.as_mut().expect("put there on the line before");
             return Ok(f(&mut item.connection));
         }
@@ -133,8 +136,9 @@ impl<M: Manager> Bound<M> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) from within a closure that has the connection already. As
-    /// [`Pool::get`] after a panic in another closure: that connection was closed, and a new one is borrowed.
+    /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) from within a closure that has the connection already.
+    /// [`ErrorKind::Unbound`](crate::ErrorKind::Unbound) after a panic in another closure: that connection was closed, and
+    /// nothing that was begun on it could go on with another one. Drop the binding and bind anew.
     ///
     /// # Panics
     ///
@@ -153,9 +157,10 @@ impl<M: Manager> Place<M> {
                 self.state.replace(State::Used(by));
                 Err(Error::used_above(&self.pool.core.name, by))
             }
-            State::Lost => self.pool.core.checkout(None, self.bound_at).inspect_err(|_| {
+            State::Lost => {
                 self.state.replace(State::Lost);
-            }),
+                Err(Error::binding_lost(&self.pool.core.name))
+            }
         }
     }
 }
@@ -164,13 +169,16 @@ impl<M: Manager> Place<M> {
 struct Lent<M: Manager> {
     place: Rc<Place<M>>,
     item: Option<Box<Item<M>>>,
+    /// The thread was unwinding already when the closure was called.
+    panicking: bool,
 }
 
 impl<M: Manager> Drop for Lent<M> {
     fn drop(&mut self) {
         let Some(item) = self.item.take() else { return };
         // Nobody knows how far the closure got. And the last binding may have been dropped by the closure itself.
-        if std::thread::panicking() || self.place.bindings.get() == 0 {
+        let failed = std::thread::panicking() && !self.panicking;
+        if failed || self.place.bindings.get() == 0 {
             self.place.state.replace(State::Lost);
             checkin_to(&self.place.pool.core, item);
         } else {

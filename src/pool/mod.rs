@@ -71,6 +71,12 @@ impl<M: Manager> Pool<M> {
         Builder::new(manager.into_manager())
     }
 
+    /// For fronts that keep connections of their own at hand.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn refuse_forked(&self) -> Result<(), Error> {
+        self.core.refuse_forked()
+    }
+
     pub(crate) fn from_core(core: Arc<Core<M>>) -> Self {
         Self { core }
     }

@@ -1,7 +1,7 @@
 //! What can go wrong with a database: in the pool, while opening, in a statement, at a deadline.
 
 use crate::redact::redact;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub enum ErrorKind {
     Deadline,
     /// The closure gave up, with an error of its own ([`abort`]).
     Aborted,
-    /// SQLite has rolled the transaction back by itself, or the closure has ended it; nothing is left to commit.
+    /// The transaction is gone, with everything in it: SQLite has rolled it back by itself, as some errors and deadlines make
+    /// it do, and the closure went on. Or the closure has ended it itself, or has begun one of its own and not ended it.
     RolledBack,
 }
 
@@ -47,9 +48,14 @@ pub struct Error(Box<Fault>);
 enum Fault {
     Pool(crate::Error),
     Statement(rusqlite::Error),
-    Deadline { limit: Duration, source: Option<rusqlite::Error> },
+    /// Without a limit where that is another's, in whose work this was.
+    Deadline {
+        limit: Option<Duration>,
+        source: Option<rusqlite::Error>,
+    },
     Aborted(Box<dyn StdError + Send + Sync>),
     RolledBack,
+    LeftOpen,
 }
 
 /// Makes an error of one's own into one that a closure over a connection can return: the transaction is rolled back, and
@@ -112,7 +118,7 @@ impl Error {
             Fault::Statement(_) => ErrorKind::Statement,
             Fault::Deadline { .. } => ErrorKind::Deadline,
             Fault::Aborted(_) => ErrorKind::Aborted,
-            Fault::RolledBack => ErrorKind::RolledBack,
+            Fault::RolledBack | Fault::LeftOpen => ErrorKind::RolledBack,
         }
     }
 
@@ -129,7 +135,7 @@ impl Error {
             Fault::Statement(error) => Some(error),
             Fault::Deadline { source, .. } => source.as_ref(),
             Fault::Pool(error) => refused(error),
-            Fault::Aborted(_) | Fault::RolledBack => None,
+            Fault::Aborted(_) | Fault::RolledBack | Fault::LeftOpen => None,
         }
     }
 
@@ -155,13 +161,28 @@ impl Error {
         }
     }
 
-    /// What a closure failed with that was too late.
-    pub(super) fn at_deadline(self, limit: Duration) -> Self {
-        match *self.0 {
-            Fault::Statement(source) => Self(Box::new(Fault::Deadline { limit, source: Some(source) })),
-            Fault::RolledBack => Self(Box::new(Fault::Deadline { limit, source: None })),
-            fault => Self(Box::new(fault)),
-        }
+    /// What somebody failed with whose time is over: if that is why.
+    pub(super) fn at_deadline(self, limit: Option<Duration>) -> Self {
+        let interrupted = |error: &rusqlite::Error| {
+            use ErrorCode::{AuthorizationForStatementDenied as Denied, OperationInterrupted as Interrupted};
+            is_busy(error) || matches!(error.sqlite_error_code(), Some(Interrupted | Denied))
+        };
+        let fault = match *self.0 {
+            Fault::Statement(source) if interrupted(&source) => Fault::Deadline { limit, source: Some(source) },
+            Fault::RolledBack => Fault::Deadline { limit, source: None },
+            Fault::Deadline { limit: None, source } => Fault::Deadline { limit, source },
+            fault => fault,
+        };
+        Self(Box::new(fault))
+    }
+
+    /// The time was over before the commit.
+    pub(super) fn late() -> Self {
+        Self(Box::new(Fault::Deadline { limit: None, source: None }))
+    }
+
+    pub(super) fn left_open() -> Self {
+        Self(Box::new(Fault::LeftOpen))
     }
 
     pub(super) fn rolled_back() -> Self {
@@ -189,12 +210,27 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         let fault = match error {
             rusqlite::Error::ToSqlConversionFailure(inner) => match inner.downcast::<Abort>() {
-                Ok(abort) => Fault::Aborted(abort.0),
+                // An error of nested work is what it was.
+                Ok(abort) => match abort.0.downcast::<Self>() {
+                    Ok(own) => return *own,
+                    Err(other) => Fault::Aborted(other),
+                },
                 Err(inner) => Fault::Statement(rusqlite::Error::ToSqlConversionFailure(inner)),
             },
+            // A commit that is not the closure's to make: what it would have committed is rolled back.
+            rusqlite::Error::SqliteFailure(code, _) if code.extended_code == ffi::SQLITE_CONSTRAINT_COMMITHOOK => {
+                Fault::RolledBack
+            }
             error => Fault::Statement(error),
         };
         Self(Box::new(fault))
+    }
+}
+
+/// So that a closure passes on with `?` what nested work failed with. It comes out as it was.
+impl From<Error> for rusqlite::Error {
+    fn from(error: Error) -> Self {
+        abort(error)
     }
 }
 
@@ -206,11 +242,15 @@ impl fmt::Display for Error {
                 refused(error).map_or(Ok(()), |cause| write!(f, ": {}", redact(&cause.to_string())))
             }
             Fault::Statement(error) => error.fmt(f),
-            Fault::Deadline { limit, .. } => write!(f, "interrupted after {limit:.2?}, the time that it was given"),
+            Fault::Deadline { limit: Some(limit), .. } => {
+                write!(f, "interrupted after {limit:.2?}, the time that it was given")
+            }
+            Fault::Deadline { limit: None, .. } => f.write_str("interrupted: the time that it was given is over"),
             Fault::Aborted(error) => error.fmt(f),
             Fault::RolledBack => f.write_str(
-                "the transaction was ended before it could be committed: by SQLite, or by the closure itself",
+                "the transaction was rolled back before the pool could commit it, and nothing of it is left",
             ),
+            Fault::LeftOpen => f.write_str("the closure has left a transaction open, which was rolled back"),
         }
     }
 }
@@ -223,7 +263,7 @@ impl StdError for Error {
             Fault::Aborted(error) => error.source(),
             Fault::Statement(error) => Some(error),
             Fault::Deadline { source, .. } => source.as_ref().map(|source| source as _),
-            Fault::RolledBack => None,
+            Fault::RolledBack | Fault::LeftOpen => None,
         }
     }
 }

@@ -18,9 +18,30 @@ pub(super) fn named(database: &str, what: &str, error: Error) -> Error {
     }
 }
 
+/// An error of SQLite's whose own words are nobody's business: its code alone.
+pub(super) fn without_words(error: Error) -> Error {
+    match error {
+        Error::SqliteFailure(code, _) => Error::SqliteFailure(code, None),
+        _ => Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_ERROR), None),
+    }
+}
+
+/// A path that leads to no database, and will not before somebody makes one.
+pub(super) fn nowhere(database: &str, why: &str) -> Error {
+    with_code(ffi::SQLITE_CANTOPEN_FULLPATH, database, why)
+}
+
+pub(super) fn write_protected(database: &str) -> Error {
+    with_code(ffi::SQLITE_READONLY, database, "it is write-protected; open it with read_only()")
+}
+
+fn with_code(code: i32, database: &str, why: &str) -> Error {
+    Error::SqliteFailure(ffi::Error::new(code), Some(format!("cannot open the database {database:?}: {why}")))
+}
+
 /// Something that lasts until somebody changes it.
 pub(super) fn lasting(database: &str, why: &str) -> Error {
-    misuse(&format!("cannot open the database {database:?}: {why}"))
+    with_code(ffi::SQLITE_MISUSE, database, why)
 }
 
 /// An error of the program's, not of SQLite's.
@@ -30,6 +51,9 @@ pub(super) fn misuse(what: &str) -> Error {
 
 /// Whether trying again may help: somebody is in the way, or something has run out.
 pub(super) fn may_pass(error: &Error) -> bool {
+    if matches!(error, Error::SqliteFailure(code, _) if code.extended_code == ffi::SQLITE_CANTOPEN_FULLPATH) {
+        return false;
+    }
     matches!(
         error.sqlite_error_code(),
         Some(
@@ -49,7 +73,8 @@ pub(super) fn may_pass(error: &Error) -> bool {
 pub(super) fn obstacle(path: &Path, must_exist: bool) -> Option<String> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Some("it is a folder".to_owned()),
-        Ok(_) => std::fs::File::open(path).err().and_then(|error| refusal(&error)),
+        // Not by opening it: closing it again would take away every lock that this process has on the file.
+        Ok(_) => (!may_read(path)).then(|| "permission denied".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             match folder.map(Path::metadata) {
@@ -63,7 +88,17 @@ pub(super) fn obstacle(path: &Path, must_exist: bool) -> Option<String> {
     }
 }
 
+#[cfg(target_os = "linux")]
+fn may_read(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::READ_OK) != Err(rustix::io::Errno::ACCESS)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn may_read(_: &Path) -> bool {
+    true
+}
+
 /// Not for want of descriptors or memory.
 fn refusal(error: &io::Error) -> Option<String> {
-    (error.kind() == io::ErrorKind::PermissionDenied).then(|| error.to_string())
+    (error.kind() == io::ErrorKind::PermissionDenied).then(|| "permission denied".to_owned())
 }

@@ -1,20 +1,18 @@
 //! Opens, cleans and closes connections to one database.
 
-use super::error::{abort, is_busy};
 use super::fault;
-use super::session::{Changed, outcome};
-use super::settings::{Hook, JournalMode, OnReturn, Pragma, Settings, Synchronous, Turn};
-use crate::clock::{Clock, Moment};
+use super::opening::optimize;
+use super::session::Changed;
+use super::settings::{JournalMode, OnReturn, Pragma, Settings, Synchronous};
 use crate::redact::redact;
 use crate::{Fault, Manager};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::fmt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Opens connections to a SQLite database, sets them up, cleans them when they come back, and tidies up when they are
@@ -57,19 +55,19 @@ use std::time::Duration;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SqliteManager {
-    place: Place,
+    pub(super) place: Place,
     /// How the database is called in errors.
-    name: String,
-    access: Access,
+    pub(super) name: String,
+    pub(super) access: Access,
     /// How the first connection of all is opened.
-    first: Access,
-    settings: Settings,
-    state: Arc<State>,
+    pub(super) first: Access,
+    pub(super) settings: Settings,
+    pub(super) state: Arc<State>,
 }
 
 /// Where the database is.
 #[derive(Clone)]
-enum Place {
+pub(super) enum Place {
     File(PathBuf),
     Uri(String),
     /// Shared by the connections of this process: the URI by which they find it.
@@ -84,12 +82,15 @@ pub(super) enum Access {
 }
 
 /// What all managers of one database share.
-#[derive(Default)]
-struct State {
+pub(super) struct State {
+    /// Of the database, among those of the process.
+    pub(super) number: u64,
     /// The first connection has been set up, and those that follow need not wait.
-    ready: AtomicBool,
+    pub(super) ready: AtomicBool,
     first: Mutex<First>,
-    changed: Changed,
+    pub(super) changed: Changed,
+    /// How many connections are open.
+    open: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -99,11 +100,37 @@ struct First {
     _keeper: Option<Connection>,
 }
 
+impl State {
+    /// One more connection is open.
+    fn count(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            ready: AtomicBool::new(false),
+            first: Mutex::default(),
+            changed: Changed::default(),
+            open: AtomicUsize::new(0),
+        }
+    }
+}
+
 impl SqliteManager {
-    /// A database in a file, which is made if it is missing. The path is taken as it is; a URI goes to [`uri`](Self::uri).
+    /// A database in a file, which is made by the first connection if it is missing. The path is taken as it is, from where
+    /// the process is now, also if it looks like a URI; those go to [`uri`](Self::uri).
     pub fn file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
+        // So that no connection is opened elsewhere after a change of the folder. Names that no file can have stay.
+        let path = if Self::is_private(&path) { path } else { std::path::absolute(&path).unwrap_or(path) };
         Self::new(path.display().to_string(), Place::File(path))
+    }
+
+    /// Names by which each connection would have a database for itself.
+    pub(super) fn is_private(path: &Path) -> bool {
+        path.as_os_str().is_empty() || path.as_os_str() == ":memory:"
     }
 
     /// A database that SQLite finds by a [URI](https://sqlite.org/uri.html), with its parameters.
@@ -121,14 +148,14 @@ impl SqliteManager {
     /// readers and writers wait for each other.
     #[must_use]
     pub fn memory() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self::new("(in memory)".to_owned(), Place::Memory(format!("file:/millpond-memory-{number}?vfs=memdb")))
+        let mut manager = Self::new("(in memory)".to_owned(), Place::Memory(String::new()));
+        manager.place = Place::Memory(format!("file:/millpond-memory-{}?vfs=memdb", manager.state.number));
+        manager
     }
 
     fn new(name: String, place: Place) -> Self {
         let access = Access::Write;
-        Self { place, name, access, first: access, settings: Settings::default(), state: Arc::default() }
+        Self { place, name, access, first: access, settings: Settings::default(), state: Arc::new(State::new()) }
     }
 
     /// The same database, for reading only, once it has been set up as this one sets it up.
@@ -181,10 +208,11 @@ impl SqliteManager {
         self
     }
 
-    /// How long a statement waits for a lock that another connection has, of this process or of another. Default: 5 s.
+    /// How long a statement waits for a lock that another connection has, of this process or of another. Default: 5 s. More
+    /// than SQLite can count (24 days) is as much as that.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.busy_timeout = timeout;
+        self.settings.busy_timeout = timeout.min(Duration::from_millis(i32::MAX as u64));
         self
     }
 
@@ -205,7 +233,8 @@ impl SqliteManager {
 
     /// Another setting, made on each connection when it is opened; later calls for the same name count. A key of a cipher is
     /// set first, what shapes a new file (`page_size`, `encoding`, `auto_vacuum`, `locking_mode`) before the journal mode,
-    /// anything else last. A name that is none, or a pragma that SQLite refuses, is an error of opening.
+    /// anything else last. A pragma that this SQLite does not know, or that it refuses, is an error of opening; so is a key
+    /// where this SQLite has no cipher, which would ignore it.
     #[must_use]
     #[allow(clippy::needless_pass_by_value, reason = "numbers and texts alike, as they are written")]
     pub fn pragma(mut self, name: impl Into<String>, value: impl ToString) -> Self {
@@ -216,13 +245,23 @@ impl SqliteManager {
         self
     }
 
+    /// Calls `f` with every new connection, readers' too, before anything else is done with it: for functions, collations and
+    /// extensions that the schema needs. What only the pool needs goes to [`Builder::on_open`](crate::Builder::on_open),
+    /// which comes later.
+    #[must_use]
+    pub fn on_connect(mut self, f: impl Fn(&mut Connection) -> rusqlite::Result<()> + Send + Sync + 'static) -> Self {
+        self.settings.on_connect = Some(Arc::new(f));
+        self
+    }
+
     /// Calls `f` with the very first connection, and opens no second one before it has returned: for the schema and its
     /// migrations. It is called once in the life of the pool, unless it fails: then that is the pool's error, everybody who
     /// waits for a connection gets it, and it is called again for whoever asks after the pause of
     /// [`Builder::retry`](crate::Builder::retry).
     ///
     /// Other processes do the same at the same time, so migrate within an immediate transaction. An error of another kind
-    /// than rusqlite's comes through [`abort`].
+    /// than rusqlite's comes through [`abort`](super::abort). The connection is closed afterwards, so what `f` has changed of
+    /// its session (`PRAGMA foreign_keys = OFF`, to rebuild a table) concerns nobody.
     ///
     /// # Examples
     ///
@@ -271,6 +310,22 @@ impl SqliteManager {
         self
     }
 
+    /// Whether a reader is in nobody's way: with a write-ahead log, as far as is known.
+    pub(super) fn readers_are_apart(&self) -> bool {
+        let logged = matches!(self.settings.journal_mode, JournalMode::Wal | JournalMode::Keep);
+        logged && !matches!(self.place, Place::Memory(_))
+    }
+
+    /// Whether it only reads by its owner's wish.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.first == Access::Read
+    }
+
+    /// The database's number among those of the process.
+    pub(super) fn database_id(&self) -> u64 {
+        self.state.number
+    }
+
     /// How long a statement waits for a lock.
     pub(super) fn patience(&self) -> Duration {
         self.settings.busy_timeout
@@ -287,171 +342,6 @@ impl SqliteManager {
         let last = Path::new(&self.name).file_name().and_then(|name| name.to_str());
         last.unwrap_or(&self.name)
     }
-
-    // ---- opening ----
-
-    /// The first connection of all, with everything that is done once. For a database in memory also the one that keeps it.
-    fn open_first(&self) -> rusqlite::Result<(Connection, Option<Connection>)> {
-        let keeper = match &self.place {
-            Place::Memory(_) => Some(self.open_at(Access::Write)?),
-            Place::File(_) | Place::Uri(_) => None,
-        };
-        let mut conn = self.open_with(self.first, self.settings.journal_mode.as_str())?;
-        if let Some(hook) = &self.settings.on_first_connect {
-            self.run(hook, &mut conn)?;
-        }
-        Ok((conn, keeper))
-    }
-
-    fn run(&self, hook: &Hook, conn: &mut Connection) -> rusqlite::Result<()> {
-        let outcome = hook(conn)
-            .and_then(|()| if conn.is_autocommit() { Ok(()) } else { Err(abort("it has left a transaction open")) });
-        outcome.map_err(|error| fault::named(&self.name, "on_first_connect failed", error))
-    }
-
-    fn open(&self) -> rusqlite::Result<Connection> {
-        self.open_with(self.access, None)
-    }
-
-    fn open_with(&self, access: Access, journal_mode: Option<&str>) -> rusqlite::Result<Connection> {
-        let mut conn = self.open_at(access)?;
-        let settings = &self.settings;
-        if let Some(statements) = settings.statement_cache {
-            conn.set_prepared_statement_cache_capacity(statements);
-        }
-        self.set_up(&conn, Turn::Key)?;
-        // The first that reads the file: here it turns out whether it is a database at all.
-        let _: i64 = self.ask(&conn, "schema_version", None)?;
-        if access == Access::Write {
-            self.set_up(&conn, Turn::Shape)?;
-            if let Some(mode) = journal_mode {
-                self.set_journal_mode(&conn, mode)?;
-            }
-            self.set(&conn, "synchronous", settings.synchronous.as_str())?;
-            if let Some(bytes) = settings.journal_size_limit {
-                self.set(&conn, "journal_size_limit", bytes)?;
-            }
-        } else if matches!(self.place, Place::Memory(_)) {
-            // Its file system knows no connections that only read.
-            self.set(&conn, "query_only", 1)?;
-        }
-        self.set(&conn, "foreign_keys", u8::from(settings.foreign_keys))?;
-        self.set_up(&conn, Turn::Rest)?;
-        if settings.on_return == OnReturn::Detect {
-            self.state.changed.watch(&mut conn)?;
-        }
-        Ok(conn)
-    }
-
-    /// Opened, and patient; nothing has been read yet.
-    fn open_at(&self, access: Access) -> rusqlite::Result<Connection> {
-        let mut flags = match access {
-            Access::Read if !matches!(self.place, Place::Memory(_)) => OpenFlags::SQLITE_OPEN_READ_ONLY,
-            _ if self.settings.must_exist => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-        };
-        // A connection is never used by two threads at a time, so it needs no lock of its own.
-        flags |= OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = match &self.place {
-            Place::File(path) => {
-                self.refuse_private(path)?;
-                Connection::open_with_flags(path, flags)
-            }
-            Place::Uri(uri) | Place::Memory(uri) => {
-                Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
-            }
-        };
-        let conn = opened.map_err(|source| self.unopened(source))?;
-        conn.busy_timeout(self.settings.busy_timeout)?;
-        if access == Access::Write && conn.is_readonly("main").unwrap_or(false) {
-            // SQLite falls back to reading, and fails at the first write.
-            return Err(fault::lasting(&self.name, "it is write-protected; open it with read_only()"));
-        }
-        Ok(conn)
-    }
-
-    /// Names of databases that each connection would have for itself.
-    fn refuse_private(&self, path: &Path) -> rusqlite::Result<()> {
-        let private = path.as_os_str().is_empty() || path.as_os_str() == ":memory:";
-        if !private {
-            return Ok(());
-        }
-        let why = "each connection would have a database of its own; SqliteManager::memory() is one for all";
-        Err(fault::lasting(&self.name, why))
-    }
-
-    fn set_up(&self, conn: &Connection, turn: Turn) -> rusqlite::Result<()> {
-        for pragma in self.settings.pragmas.iter().filter(|pragma| pragma.turn() == turn) {
-            if pragma.name.eq_ignore_ascii_case("journal_mode") {
-                let why = "journal_mode() sets the journal mode, once, and no pragma does";
-                return Err(fault::lasting(&self.name, why));
-            }
-            if !pragma.is_name() {
-                let why = format!("{:?} is not the name of a pragma", pragma.name);
-                return Err(fault::lasting(&self.name, &why));
-            }
-            drain(conn, &pragma.sql())
-                .map_err(|error| fault::named(&self.name, &format!("PRAGMA {pragma} failed"), error))?;
-        }
-        Ok(())
-    }
-
-    fn set(&self, conn: &Connection, name: &str, value: impl fmt::Display) -> rusqlite::Result<()> {
-        let sql = format!("PRAGMA {name} = {value}");
-        drain(conn, &sql).map_err(|error| fault::named(&self.name, &format!("{sql} failed"), error))
-    }
-
-    fn ask<T: rusqlite::types::FromSql>(&self, conn: &Connection, name: &str, to: Option<&str>) -> rusqlite::Result<T> {
-        let sql = to.map_or_else(|| format!("PRAGMA {name}"), |to| format!("PRAGMA {name} = {to}"));
-        let answer = conn.query_row(&sql, [], |row| row.get(0));
-        answer.map_err(|error| fault::named(&self.name, &format!("{sql} failed"), error))
-    }
-
-    /// Another process may be doing the same, and there are moments at which SQLite does not wait for it.
-    fn set_journal_mode(&self, conn: &Connection, mode: &str) -> rusqlite::Result<()> {
-        let until = Clock::System.now().after(self.settings.busy_timeout);
-        let got: String = again_while_busy(until, || self.ask(conn, "journal_mode", Some(mode)), is_busy)?;
-        if got.eq_ignore_ascii_case(mode) || matches!(self.place, Place::Memory(_)) {
-            return Ok(());
-        }
-        let why = format!("its journal mode stays {got:?}, where {mode:?} was asked for");
-        Err(fault::lasting(&self.name, &why))
-    }
-
-    /// SQLite says "unable to open database file" for many things; what a look at the path tells is said too.
-    fn unopened(&self, error: rusqlite::Error) -> rusqlite::Error {
-        let Place::File(path) = &self.place else { return fault::named(&self.name, "SQLite refuses", error) };
-        match fault::obstacle(path, self.access == Access::Read || self.settings.must_exist) {
-            Some(why) => fault::lasting(&self.name, &why),
-            // As when there are no descriptors left.
-            None => fault::named(&self.name, "SQLite refuses", error),
-        }
-    }
-}
-
-/// Runs a statement whose rows, if it has any, nobody wants.
-fn drain(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    while rows.next()?.is_some() {}
-    Ok(())
-}
-
-/// Tries something again as long as somebody else is in the way. SQLite has its own way of waiting, which some locks do not
-/// use.
-pub(super) fn again_while_busy<T, E>(
-    until: Moment,
-    mut f: impl FnMut() -> Result<T, E>,
-    is_busy: impl Fn(&E) -> bool,
-) -> Result<T, E> {
-    let mut pause = Duration::from_millis(1);
-    loop {
-        match f() {
-            Err(error) if is_busy(&error) && Clock::System.now() < until => thread::sleep(pause),
-            other => return other,
-        }
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
 }
 
 impl Manager for SqliteManager {
@@ -463,20 +353,17 @@ impl Manager for SqliteManager {
         if !self.state.ready.load(Ordering::Acquire) {
             let mut first = self.state.first.lock();
             if !first.done {
-                let (conn, keeper) = self.open_first()?;
+                let (setter, keeper) = self.open_first()?;
+                self.state.ready.store(true, Ordering::Release);
                 *first = First { done: true, _keeper: keeper };
                 drop(first);
-                self.state.ready.store(true, Ordering::Release);
-                if self.first == self.access {
-                    return Ok(conn);
-                }
                 // Opened before the other is closed: the last one to go tidies the log away.
-                let reader = self.open();
-                drop(conn);
-                return reader;
+                let conn = self.open();
+                drop(setter);
+                return conn.inspect(|_| self.state.count());
             }
         }
-        self.open()
+        self.open().inspect(|_| self.state.count())
     }
 
     fn is_valid(&self, _: &mut Connection) -> rusqlite::Result<()> {
@@ -499,7 +386,8 @@ impl Manager for SqliteManager {
             let what = "the session was changed: something attached, something temporary, or a setting";
             return Err(fault::misuse(what));
         }
-        Ok(())
+        // It only writes down a number, which statements with a deadline change, and anybody can.
+        conn.busy_timeout(self.settings.busy_timeout)
     }
 
     fn close(&self, mut conn: Connection) {
@@ -510,20 +398,15 @@ impl Manager for SqliteManager {
         if let Err((_, error)) = conn.close() {
             log::warn!("the database {:?} cannot be closed: {}", self.name, redact(&error.to_string()));
         }
+        // Relaxed: at worst a log is left, or looked for once more.
+        let last = self.state.open.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last && self.access == Access::Read && self.first == Access::Write {
+            self.tidy_up();
+        }
     }
 
     fn classify(&self, error: &rusqlite::Error) -> Fault {
         if fault::may_pass(error) { Fault::Transient } else { Fault::Permanent }
-    }
-}
-
-/// So that statistics stay current, and no longer than a pool waits for a close. Whatever it ends with, nothing is lost.
-fn optimize(conn: &mut Connection) {
-    let until = Clock::System.now().after(Duration::from_millis(100));
-    let bounded = outcome(conn.progress_handler(1000, Some(move || Clock::System.now() > until)));
-    let sql = "PRAGMA busy_timeout = 0; PRAGMA analysis_limit = 400; PRAGMA optimize";
-    if let Err(error) = bounded.and_then(|()| conn.execute_batch(sql)) {
-        log::debug!("PRAGMA optimize ended early: {error}");
     }
 }
 

@@ -33,11 +33,12 @@
 //! only one SQLite in a program. Name it there with the features that you want (`bundled`, say); it is also
 //! [here](rusqlite). Nothing is bundled by this crate, unless by its feature `sqlite-bundled`.
 
-mod deadline;
 mod error;
 mod fault;
 mod held;
+mod limit;
 mod manager;
+mod opening;
 mod pool;
 mod session;
 mod settings;

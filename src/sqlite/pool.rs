@@ -1,11 +1,11 @@
 //! A pool of one writer and many readers over one database.
 
-use super::deadline::Watchdog;
 use super::error::Error;
 use super::held::{Held, Working};
+use super::limit::{self, Limited};
 use super::manager::SqliteManager;
 use super::transaction::{self, Begin};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::{Builder, Nested, Pool, PooledConnection, Stats};
 use rusqlite::Connection;
 use std::fmt;
@@ -31,8 +31,14 @@ use std::time::Duration;
 ///
 /// **Work within work.** What is called from a closure may use the pool without being passed anything. On the thread that
 /// has the writer everything runs on the writer, and sees what was written; a transaction within one is a savepoint, so it
-/// can fail alone. On a thread that reads, reading goes on with the same reader. Nobody who holds the writer waits for
-/// anything, so threads cannot wait for each other.
+/// can fail alone. On a thread that reads, reading goes on with the same reader; writing takes the writer besides. Nobody
+/// who holds the writer waits for another connection, so threads cannot wait for each other. (Without a write-ahead log, which
+/// databases in memory do not have, writing within reading fails at once: the thread's own reading would be in the way.)
+/// This goes by threads: a closure that lets its thread do a stranger's work meanwhile, as thread pools that steal work do,
+/// takes that work into its transaction.
+///
+/// Once SQLite has rolled a transaction back by itself, which a full disk or a deadline within it makes it do, the rest of the
+/// closure can change nothing: its statements fail, and the call returns an error.
 ///
 /// # Examples
 ///
@@ -81,10 +87,8 @@ pub struct SqlitePool {
 
 struct Inner {
     number: u64,
-    // In this order: the last connection to be closed should be one that can tidy the log away.
     readers: Pool<SqliteManager>,
     writer: Pool<SqliteManager>,
-    watchdog: Watchdog,
 }
 
 type Configure = Box<dyn FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager>>;
@@ -151,8 +155,11 @@ impl SqlitePool {
         self.work(false, Begin::Not, None, f)
     }
 
-    /// [`read`](Self::read), which is interrupted when `timeout` is over. It covers waiting for a connection too. The
-    /// connection stays good.
+    /// [`read`](Self::read), which is interrupted when `timeout` is over. It covers waiting for a connection too, and all work
+    /// within. The connection stays good.
+    ///
+    /// SQLite looks at the clock every thousand steps of a statement, and when it waits for a lock. What it does not interrupt
+    /// is the closure itself, a function of yours that a statement calls, and the disk.
     ///
     /// # Errors
     ///
@@ -182,7 +189,8 @@ impl SqlitePool {
         self.work(false, Begin::Not, Some(timeout), f)
     }
 
-    /// Calls `f` with a reader, in a deferred transaction: all its statements see the same state of the database.
+    /// Calls `f` with a reader, in a deferred transaction: all its statements see the same state of the database. On a thread
+    /// that has the writer it is a transaction, or a savepoint, of that.
     ///
     /// # Errors
     ///
@@ -207,7 +215,7 @@ impl SqlitePool {
     }
 
     /// Calls `f` with the writer, when it is this thread's turn. Each statement is committed for itself; a transaction that
-    /// `f` leaves open is rolled back.
+    /// `f` begins it has to end, or it is rolled back, and that is an error.
     ///
     /// # Errors
     ///
@@ -252,9 +260,9 @@ impl SqlitePool {
     /// let note = |text: &'static str| pool.write_transaction(move |conn| conn.execute("INSERT INTO note VALUES (?1)", [text]));
     ///
     /// pool.write_transaction(|_| {
-    ///     note("kept").map_err(abort)?; // on the same connection, in a savepoint
+    ///     note("kept")?; // on the same connection, in a savepoint
     ///     let failed = pool.write_transaction(|_| {
-    ///         note("lost").map_err(abort)?;
+    ///         note("lost")?;
     ///         Err::<(), _>(abort("no"))
     ///     });
     ///     assert!(failed.is_err());
@@ -292,39 +300,47 @@ impl SqlitePool {
         timeout: Option<Duration>,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        let Inner { number, readers, writer, .. } = &*self.inner;
+        // What this thread holds may be the connection of the process that this one was forked off.
+        writer.refuse_forked()?;
+        let patience = writer.manager().patience();
         // No clock is read where there is no deadline.
-        let limit = timeout.map(|timeout| (timeout, Clock::System.now().after(timeout)));
-        if let Some(held) = Held::by_this_thread(self.inner.number, to_write) {
-            return self.run(&held, begin, limit, f);
-        }
-        let pool = if to_write { &self.inner.writer } else { &self.inner.readers };
-        let conn = match timeout {
-            None => pool.get()?,
-            Some(timeout) => pool.get_timeout(timeout)?,
+        let limited = timeout.map(|timeout| Limited::begin(Clock::System.now().after(timeout), patience));
+        let done = match Held::by_this_thread(*number, to_write) {
+            Some(held) => self.run(&held, begin, f),
+            None => {
+                if to_write && !writer.manager().readers_are_apart() && Held::reads(*number) {
+                    return Err(in_its_own_way(writer.name()));
+                }
+                let pool = if to_write { writer } else { readers };
+                let conn = match limit::left() {
+                    None => pool.get()?,
+                    Some(left) => pool.get_timeout(left)?,
+                };
+                let working = Working::begin((*number, writer.manager().database_id()), to_write, conn)?;
+                self.run(working.held(), begin, f)
+            }
         };
-        let working = Working::begin(self.inner.number, to_write, conn);
-        self.run(working.held(), begin, limit, f)
+        let late = limit::is_over();
+        drop(limited);
+        done.map_err(|error| if late { error.at_deadline(timeout) } else { error })
     }
 
     fn run<T>(
         &self,
         held: &Held,
         begin: Begin,
-        limit: Option<(Duration, Moment)>,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         let patience = self.inner.writer.manager().patience();
-        let Some((timeout, until)) = limit else { return transaction::run(held.conn(), begin, patience, f) };
-        let watch = self.inner.watchdog.watch(held.conn().get_interrupt_handle(), until);
-        let watch = watch.map_err(|error| crate::Error::no_thread(self.inner.writer.name(), "deadlines", error))?;
-        // An interrupt does not reach who waits for a lock.
-        let left = patience.min(until.since(Clock::System.now()));
-        let hasty = Hasty { held, patience };
-        held.be_patient(left)?;
-        let done = transaction::run(held.conn(), begin, left, f);
+        // One that was borrowed before there was a deadline waits for locks as ever.
+        let hasty = match limit::left() {
+            Some(left) if !held.is_hurried() => Some(Hasty::begin(held, left.min(patience), patience)?),
+            _ => None,
+        };
+        let done = transaction::run(held, begin, patience, f);
         drop(hasty);
-        let late = watch.end() || Clock::System.now() >= until;
-        done.map_err(|error| if late { error.at_deadline(timeout) } else { error })
+        done
     }
 
     /// Borrows a reader, for as long as the guard lives: for what a closure cannot do.
@@ -354,7 +370,7 @@ impl SqlitePool {
         &self.inner.readers
     }
 
-    /// The pool of the one writer.
+    /// The pool of the one writer, whose size is to stay one.
     #[must_use]
     pub fn writers(&self) -> &Pool<SqliteManager> {
         &self.inner.writer
@@ -366,33 +382,57 @@ impl SqlitePool {
         SqliteStats { readers: self.inner.readers.stats(), writer: self.inner.writer.stats() }
     }
 
+    /// Brings the statistics up to date by which SQLite plans its queries (`PRAGMA optimize`), on a connection of its own, for no
+    /// longer than 100 ms. It is done when connections are closed; a program that runs for long calls this once a day.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened.
+    pub fn optimize(&self) -> Result<(), Error> {
+        Ok(self.inner.writer.manager().optimize_now()?)
+    }
+
     /// Closes the pool: who waits fails now, idle connections are closed, borrowed ones when they come back.
     pub fn close(&self) {
         self.inner.readers.close();
         self.inner.writer.close();
     }
 
-    /// Closes the pool and waits until everything is closed, the readers first: the writer, as the last one, takes the log
-    /// over into the file and removes it.
+    /// Closes the pool and waits until everything is closed. The last connection to go takes the log over into the file and
+    /// removes it.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) when `timeout` was over first, with who still holds what.
     pub fn close_and_wait(&self, timeout: Duration) -> Result<(), crate::Error> {
         let until = Clock::System.now().after(timeout);
-        // Or the readers' end would be waited for while new writers come.
-        self.inner.writer.pause_and_reject();
+        self.close();
         let readers = self.inner.readers.close_and_wait(timeout);
         let writer = self.inner.writer.close_and_wait(until.since(Clock::System.now()));
-        self.inner.watchdog.stop();
         readers.and(writer)
     }
+}
+
+/// Where there is no write-ahead log, the writer waits for readers to end, and this thread is one.
+fn in_its_own_way(writer: &str) -> Error {
+    let text = format!(
+        "this thread reads from the database of {writer:?} at this moment, and without a write-ahead log its own reading \
+         would be in its way: read to the end first, or begin with the writing"
+    );
+    crate::Error::plain(crate::ErrorKind::Deadlock, text).into()
 }
 
 /// A connection that waits less than usual for locks, until this is dropped.
 struct Hasty<'a> {
     held: &'a Held,
     patience: Duration,
+}
+
+impl<'a> Hasty<'a> {
+    fn begin(held: &'a Held, left: Duration, patience: Duration) -> rusqlite::Result<Self> {
+        held.be_patient(left)?;
+        Ok(Self { held, patience })
+    }
 }
 
 impl Drop for Hasty<'_> {
@@ -464,6 +504,10 @@ impl SqlitePoolBuilder {
     /// [`ErrorKind::Pool`](super::ErrorKind::Pool) with everything that is wrong with the settings.
     pub fn build(self) -> Result<SqlitePool, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let read_only = match self.manager.is_read_only() {
+            true => vec!["manager is read_only(), and has no writer: take a Pool".to_owned()],
+            false => Vec::new(),
+        };
         let name = self.name.unwrap_or_else(|| self.manager.short_name().to_owned());
         // Files do not wear out, and what is open costs little: nothing is closed for its age.
         let readers = Pool::builder(self.manager.reader())
@@ -487,10 +531,16 @@ impl SqlitePoolBuilder {
                 None => builder,
             }
         };
-        let writer = finish(writer, self.configure_writer).max_size(1).build()?;
-        let readers = finish(readers, self.configure_readers).build()?;
+        let writer = finish(writer, self.configure_writer).max_size(1);
+        let readers = finish(readers, self.configure_readers);
+        // Everything that is wrong in one error, and before a file is made.
+        let problems = [writer.problems(), readers.problems(), read_only].concat();
+        if !problems.is_empty() {
+            return Err(crate::Error::config(&problems).into());
+        }
+        let (writer, readers) = (writer.build()?, readers.build()?);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(SqlitePool { inner: Arc::new(Inner { number, readers, writer, watchdog: Watchdog::default() }) })
+        Ok(SqlitePool { inner: Arc::new(Inner { number, readers, writer }) })
     }
 }
 

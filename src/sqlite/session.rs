@@ -5,6 +5,7 @@
 //! not know: to SQLite that is nothing, and the authorizer answers by allowing or forbidding it. A cached statement is not
 //! prepared again; but a connection on which such a statement was once prepared is not lent again.
 
+use super::limit;
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::thread;
 const PROBE: &str = "millpond_session";
 
 /// Pragmas that change the session, not the file, when they are given a value.
-const OF_THE_SESSION: [&str; 29] = [
+const OF_THE_SESSION: [&str; 33] = [
     "analysis_limit",
     "automatic_index",
     "busy_timeout",
@@ -24,8 +25,11 @@ const OF_THE_SESSION: [&str; 29] = [
     "case_sensitive_like",
     "cell_size_check",
     "checkpoint_fullfsync",
+    "count_changes",
     "defer_foreign_keys",
+    "empty_result_callbacks",
     "foreign_keys",
+    "full_column_names",
     "fullfsync",
     "ignore_check_constraints",
     "journal_size_limit",
@@ -38,6 +42,7 @@ const OF_THE_SESSION: [&str; 29] = [
     "recursive_triggers",
     "reverse_unordered_selects",
     "secure_delete",
+    "short_column_names",
     "synchronous",
     "temp_store",
     "temp_store_directory",
@@ -60,7 +65,9 @@ struct Memory {
 impl Changed {
     /// Begins to watch a connection. What this thread does is part of opening it: callers never open one, except in a pool
     /// without threads.
-    pub(super) fn watch(&self, conn: &mut Connection) -> rusqlite::Result<()> {
+    /// For a connection that is to read only, what would let it write is forbidden. Nothing is prepared after a deadline: a
+    /// short statement is over before SQLite asks whether to go on.
+    pub(super) fn watch(&self, conn: &mut Connection, detect: bool, only_reads: bool) -> rusqlite::Result<()> {
         let opener = thread::current().id();
         let mut memory = Memory { changed: self.clone(), this: false };
         // The mutable borrow, and a result where some versions return nothing, suit all versions of rusqlite.
@@ -68,7 +75,10 @@ impl Changed {
             if is_probe(&context.action) {
                 return if memory.this { Authorization::Deny } else { Authorization::Allow };
             }
-            if !memory.this && changes_session(&context.action) && thread::current().id() != opener {
+            if limit::is_over() || only_reads && sets_query_only(&context.action) {
+                return Authorization::Deny;
+            }
+            if detect && !memory.this && changes_session(&context) && thread::current().id() != opener {
                 memory.this = true;
                 // Release, so that whoever sees the count has also what was done before: nothing else is told by it.
                 memory.changed.0.fetch_add(1, Ordering::Release);
@@ -116,10 +126,16 @@ fn is_probe(action: &AuthAction<'_>) -> bool {
     matches!(action, AuthAction::Pragma { pragma_name, .. } if *pragma_name == PROBE)
 }
 
-fn changes_session(action: &AuthAction<'_>) -> bool {
-    match action {
-        AuthAction::Attach { .. }
-        | AuthAction::Detach { .. }
+fn sets_query_only(action: &AuthAction<'_>) -> bool {
+    matches!(action, AuthAction::Pragma { pragma_name, pragma_value: Some(_) } if pragma_name.eq_ignore_ascii_case("query_only"))
+}
+
+fn changes_session(context: &AuthContext<'_>) -> bool {
+    match &context.action {
+        // One without a name is what `VACUUM` attaches, and detaches again.
+        AuthAction::Attach { filename } => !filename.is_empty(),
+        AuthAction::CreateVtable { .. } => context.database_name == Some("temp"),
+        AuthAction::Detach { .. }
         | AuthAction::CreateTempIndex { .. }
         | AuthAction::CreateTempTable { .. }
         | AuthAction::CreateTempTrigger { .. }

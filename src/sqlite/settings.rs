@@ -51,9 +51,11 @@ pub enum OnReturn {
     /// 50 µs). The default. It is noticed when SQLite prepares such a statement, so it costs nothing as long as nobody does,
     /// and a microsecond a return while a connection with such changes is open.
     ///
-    /// Not noticed: functions, collations and hooks that are set through rusqlite, and all of it once somebody sets an
-    /// authorizer. Who does that [discards](crate::PooledConnection::discard) the connection. What
-    /// [`Builder::on_open`](crate::Builder::on_open) changes belongs to every connection and is no change.
+    /// Not noticed: what is set through functions of rusqlite (functions, collations, hooks, limits, `set_db_config`,
+    /// extensions), and all of it once somebody sets an authorizer. Who does that
+    /// [discards](crate::PooledConnection::discard) the connection. What [`Builder::on_open`](crate::Builder::on_open) changes
+    /// belongs to every connection and is no change: what the thread does that opened the connection does not count. In a
+    /// pool [without threads](crate::Maintenance::Manual) that is the first borrower, whose changes are not noticed.
     #[default]
     Detect,
 }
@@ -94,6 +96,7 @@ pub(super) struct Settings {
     pub(super) statement_cache: Option<usize>,
     pub(super) must_exist: bool,
     pub(super) pragmas: Vec<Pragma>,
+    pub(super) on_connect: Option<Hook>,
     pub(super) on_first_connect: Option<Hook>,
     pub(super) on_return: OnReturn,
     pub(super) optimize_on_close: bool,
@@ -110,6 +113,7 @@ impl Default for Settings {
             statement_cache: None,
             must_exist: false,
             pragmas: Vec::new(),
+            on_connect: None,
             on_first_connect: None,
             on_return: OnReturn::default(),
             optimize_on_close: true,
@@ -156,7 +160,8 @@ impl Pragma {
 
     /// A number as it is, anything else as a text.
     pub(super) fn sql(&self) -> String {
-        let value = if self.value.parse::<f64>().is_ok_and(f64::is_finite) {
+        // SQLite would read a key like `+123` as a number, and lose the sign.
+        let value = if !self.is_secret() && self.value.parse::<f64>().is_ok_and(f64::is_finite) {
             self.value.clone()
         } else {
             format!("'{}'", self.value.replace('\'', "''"))
@@ -202,6 +207,7 @@ mod tests {
         assert_eq!(pragma("temp_store", "memory").sql(), "PRAGMA temp_store = 'memory'");
         assert_eq!(pragma("key", "it's; DROP").sql(), "PRAGMA key = 'it''s; DROP'");
         assert_eq!(pragma("x", "inf").sql(), "PRAGMA x = 'inf'");
+        assert_eq!(pragma("key", "+17").sql(), "PRAGMA key = '+17'");
         assert!(!pragma("a; DROP", "1").is_name() && !pragma("", "1").is_name());
     }
 

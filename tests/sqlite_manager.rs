@@ -515,3 +515,148 @@ fn what_may_not_be_written_or_read_is_an_error_that_says_so() {
     assert!(own.contains("app.db") && own.contains("permission denied"), "{own}");
     allow(0o644);
 }
+
+// ---- what is easily forgotten ----
+
+#[test]
+fn what_a_migration_changes_of_its_session_concerns_nobody() {
+    let folder = Folder::new();
+    let manager = SqliteManager::file(folder.file("app.db")).on_first_connect(|conn| {
+        conn.execute_batch("PRAGMA foreign_keys = OFF; ATTACH ':memory:' AS other; CREATE TEMP TABLE t (n)")
+    });
+    let pool = Pool::builder(manager).max_size(1).build().expect("it opens");
+    let conn = pool.get().expect("it is idle");
+    assert_eq!(number(&conn, "PRAGMA foreign_keys"), 1);
+    assert_eq!(number(&conn, "SELECT count(*) FROM pragma_database_list"), 1);
+    assert_eq!(pool.stats().opened, 1);
+}
+
+#[test]
+fn what_the_schema_needs_is_there_before_it() {
+    let folder = Folder::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let manager = {
+        let calls = Arc::clone(&calls);
+        SqliteManager::file(folder.file("app.db"))
+            .on_connect(move |conn| {
+                calls.fetch_add(1, SeqCst);
+                conn.busy_timeout(Duration::from_millis(1))?;
+                conn.execute_batch("CREATE TEMP TABLE helper (n)")
+            })
+            .on_first_connect(|conn| conn.execute_batch("INSERT INTO temp.helper VALUES (17)"))
+    };
+    let pool = Pool::builder(manager).max_size(2).build().expect("it opens");
+    let both = pool.get_many(2).expect("two");
+    assert!(both.iter().all(|conn| number(conn, "SELECT count(*) FROM temp.helper") == 0));
+    assert_eq!(calls.load(SeqCst), 3, "that of the schema among them");
+}
+
+#[test]
+fn a_busy_timeout_that_somebody_changed_is_put_back_and_one_that_is_too_long_is_shortened() {
+    let folder = Folder::new();
+    let manager = SqliteManager::file(folder.file("app.db")).busy_timeout(Duration::MAX);
+    let pool = Pool::builder(manager).max_size(1).build().expect("it opens");
+    pool.with(|conn| conn.busy_timeout(Duration::ZERO)).expect("it is idle").expect("a number");
+    assert_eq!(number(&pool.get().expect("it is idle"), "PRAGMA busy_timeout"), i64::from(i32::MAX));
+    assert_eq!(pool.stats().opened, 1);
+}
+
+#[test]
+fn a_temporary_table_of_any_kind_is_a_change_and_a_vacuum_is_none() {
+    let folder = Folder::new();
+    let pool = Pool::builder(SqliteManager::file(folder.file("app.db"))).max_size(1).build().expect("it opens");
+    let run = |sql: &str| pool.with(|conn| conn.execute_batch(sql)).expect("it is idle").expect("good statements");
+    run("CREATE TABLE t (n); VACUUM");
+    assert_eq!(PooledConnection::id(&pool.get().expect("it is idle")), 1);
+    run("CREATE VIRTUAL TABLE temp.words USING fts5(text)");
+    assert_eq!(PooledConnection::id(&pool.get().expect("a new one")), 2);
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_made_again_without_its_schema() {
+    let folder = Folder::new();
+    let path = folder.file("app.db");
+    let manager = SqliteManager::file(&path).on_first_connect(|conn| conn.execute_batch(SCHEMA));
+    let pool = Pool::builder(manager).max_size(1).build().expect("it opens");
+    PooledConnection::discard(pool.get().expect("it is idle"));
+    eventually("it is closed", || pool.stats().size == 0);
+    fs::remove_file(&path).expect("it is there");
+    let error = pool.get().expect_err("it is gone");
+    assert!(error.source().expect("the cause").to_string().ends_with("it was there and is gone"), "{error:?}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_path_is_where_it_was_when_it_was_named() {
+    let manager = SqliteManager::file("relative.db");
+    let here = std::env::current_dir().expect("there is one");
+    assert_eq!(manager.database(), here.join("relative.db").display().to_string());
+}
+
+#[test]
+fn a_uri_that_leads_into_memory_is_refused_where_each_connection_would_have_its_own() {
+    let (_, own) = refusal(SqliteManager::uri("file:nothing?mode=memory").journal_mode(JournalMode::Keep));
+    assert!(own.contains("SqliteManager::memory() is one for all"), "{own}");
+    let (_, own) = refusal(SqliteManager::uri(":memory:").journal_mode(JournalMode::Keep));
+    assert!(own.contains("SqliteManager::memory() is one for all"), "{own}");
+}
+
+#[test]
+fn a_pragma_that_this_sqlite_does_not_know_is_an_error_and_so_is_a_key_without_a_cipher() {
+    let folder = Folder::new();
+    let manager = || SqliteManager::file(folder.file("app.db"));
+    let (_, own) = refusal(manager().pragma("cache_sise", 1));
+    assert!(own.ends_with("PRAGMA cache_sise = 1: this SQLite does not know it"), "{own}");
+    let (_, own) = refusal(manager().pragma("key", "sesame-17"));
+    assert!(own.ends_with("PRAGMA key = ***: this SQLite has no cipher, and would ignore it"), "{own}");
+}
+
+#[test]
+fn a_key_is_in_no_error_wherever_it_is() {
+    let folder = Folder::new();
+    let uri = format!("file:{}/no/such.db?key=sesame-17", folder.path().display());
+    let pool = Pool::builder(SqliteManager::uri(uri))
+        .connection_timeout(Duration::from_millis(50))
+        .build_lazy()
+        .expect("good settings");
+    let error = pool.get().expect_err("its folder does not exist");
+    let cause = error.source().expect("the cause").to_string();
+    assert!(cause.contains("/no/such.db") && !cause.contains("sesame"), "{cause}");
+    let (_, own) = refusal(SqliteManager::file(folder.file("app.db")).pragma("key", "sesame\0seventeen"));
+    assert!(!own.contains("sesame"), "{own}");
+}
+
+#[test]
+fn looking_for_what_is_in_the_way_takes_no_lock_away() {
+    let folder = Folder::new();
+    // Longer than SQLite takes a path for, and the same file by another name.
+    let (short, deep) = (folder.file("app.db"), folder.file(&"deep/".repeat(110)));
+    let holder = Connection::open(&short).expect("it is made");
+    holder.execute_batch("CREATE TABLE t (n); BEGIN EXCLUSIVE").expect("nobody is in the way");
+    fs::create_dir_all(&deep).expect("there is room");
+    fs::hard_link(&short, deep.join("same.db")).expect("the same disk");
+    let pool = Pool::builder(SqliteManager::file(deep.join("same.db")))
+        .connection_timeout(Duration::from_millis(50))
+        .build_lazy()
+        .expect("good settings");
+    assert!(pool.get().is_err());
+    assert!(is_locked_for_others(&short), "the lock is gone");
+}
+
+/// Asked by another process: within one, SQLite keeps its own accounts.
+fn is_locked_for_others(path: &std::path::Path) -> bool {
+    const ASKED: &str = "MILLPOND_TEST_IS_LOCKED";
+    let this = std::env::current_exe().expect("it runs");
+    let mut asking = std::process::Command::new(this);
+    let asking = asking.args(["--exact", "looks_at_a_lock_for_another_process"]).env(ASKED, path);
+    !asking.output().expect("it runs").status.success()
+}
+
+#[test]
+fn looks_at_a_lock_for_another_process() {
+    // Alone it has nothing to do.
+    let Some(path) = std::env::var_os("MILLPOND_TEST_IS_LOCKED") else { return };
+    let conn = Connection::open(path).expect("it is there");
+    conn.busy_timeout(Duration::ZERO).expect("a number");
+    conn.execute_batch("INSERT INTO t VALUES (1)").expect("nobody holds a lock");
+}

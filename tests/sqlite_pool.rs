@@ -517,3 +517,265 @@ fn guards_give_what_closures_cannot() -> Result<(), Box<dyn std::error::Error>> 
     assert_eq!(count(&*pool.reader()?)?, 1);
     Ok(())
 }
+
+// ---- what goes wrong in between ----
+
+#[test]
+fn nested_work_that_fails_while_a_statement_is_running_is_undone() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    pool.write(|conn| conn.execute_batch("INSERT INTO item (n) VALUES (1), (2), (3)")).expect("it is idle");
+    pool.write_transaction(|conn| {
+        let mut statement = conn.prepare("SELECT n FROM item")?;
+        let mut rows = statement.query([])?;
+        assert!(rows.next()?.is_some());
+        let inner = pool.write_transaction_timeout(SHORT, |conn| insert(conn).and_then(|_| endless(conn)));
+        assert_eq!(inner.expect_err("it never ends by itself").kind(), ErrorKind::Deadline);
+        // And the outer statement, which has no deadline, goes on.
+        assert!(rows.next()?.is_some());
+        Ok(())
+    })
+    .expect("the outer one succeeds");
+    assert_eq!(pool.read(count).expect("it is idle"), 3);
+}
+
+#[test]
+fn after_sqlite_has_rolled_back_by_itself_the_rest_of_the_closure_changes_nothing() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    pool.write(|conn| conn.execute_batch("CREATE TABLE once (n INTEGER PRIMARY KEY); INSERT INTO once VALUES (1)"))
+        .expect("it is idle");
+    let error = pool
+        .write_transaction(|conn| {
+            insert(conn)?;
+            conn.execute("INSERT OR ROLLBACK INTO once VALUES (1)", []).expect_err("it is there");
+            // All of this would be committed, each for itself.
+            insert(conn).expect_err("the transaction is gone");
+            assert_eq!(pool.write(insert).expect_err("here too").kind(), ErrorKind::RolledBack);
+            assert_eq!(pool.write_transaction(insert).expect_err("here too").kind(), ErrorKind::RolledBack);
+            Ok(())
+        })
+        .expect_err("nothing is left of it");
+    assert_eq!(error.kind(), ErrorKind::RolledBack);
+    assert_eq!(pool.read(count).expect("it is idle"), 0);
+    assert_eq!(pool.write_transaction(insert).expect("and later all is as before"), 1);
+}
+
+#[test]
+fn a_transaction_that_a_closure_begins_and_forgets_is_an_error_and_reaches_nobody() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    let forgetful = |conn: &Connection| conn.execute_batch("BEGIN; INSERT INTO item (n) VALUES (1)");
+    let error = pool.write(forgetful).expect_err("it would be lost");
+    assert_eq!((error.kind(), error.to_string().contains("left a transaction open")), (ErrorKind::RolledBack, true));
+    // Nested: what follows outside is committed.
+    pool.write(|conn| {
+        pool.write(forgetful).expect_err("it would be lost");
+        insert(conn)
+    })
+    .expect("it is no part of that");
+    assert_eq!(pool.read(count).expect("it is idle"), 1);
+}
+
+#[test]
+fn an_error_of_nested_work_comes_out_as_what_it_was() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    let error = pool.write_transaction_timeout(SHORT, |_| Ok(pool.read(endless)?)).expect_err("it never ends");
+    assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Deadline, true));
+    let error = pool.write(|_| Ok(pool.read_timeout(SHORT, endless)?)).expect_err("it never ends");
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    let error = pool.write_transaction(|_| {
+        pool.write_transaction(|conn| conn.execute("INSERT INTO nowhere VALUES (1)", []).map_err(abort))?;
+        Ok(())
+    });
+    let error = error.expect_err("no such table");
+    assert!(error.downcast_ref::<rusqlite::Error>().is_some(), "{error:?}");
+}
+
+#[test]
+fn everything_within_keeps_the_deadline_also_on_another_connection_and_at_a_lock() {
+    let folder = Folder::new();
+    let path = folder.file("app.db");
+    // Whoever forgot the deadline would wait for an hour.
+    let hour = Duration::from_secs(3600);
+    let pool =
+        SqlitePool::builder(manager(&path).busy_timeout(hour)).connection_timeout(hour).build().expect("it opens");
+    let error = pool.read_timeout(SHORT, |_| Ok(pool.write(endless)?)).expect_err("it never ends by itself");
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+
+    let other = Connection::open(&path).expect("it is there");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody is in the way");
+    let ways: [&dyn Fn() -> Result<usize, Error>; 3] = [
+        &|| pool.write_timeout(SHORT, |_| Ok(pool.write_transaction(insert)?)),
+        &|| {
+            pool.write_timeout(SHORT, |conn| {
+                drop(pool.write_transaction_timeout(SHORT / 10, insert));
+                insert(conn)
+            })
+        },
+        &|| pool.write(|_| Ok(pool.write_timeout(SHORT, insert)?)),
+    ];
+    for way in ways {
+        let error = way().expect_err("the lock stays");
+        assert!(error.is_timeout(), "{error:?}");
+    }
+    other.execute_batch("COMMIT").expect("it is open");
+    assert_eq!(pool.write_transaction(insert).expect("the lock is free"), 1);
+    assert_eq!(pool.write(|conn| number(conn, "PRAGMA busy_timeout")).expect("it is idle"), 3_600_000);
+}
+
+#[test]
+fn work_that_is_late_is_not_committed() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    let error = pool
+        .write_transaction_timeout(SHORT, |conn| {
+            let inserted = insert(conn)?;
+            thread::sleep(SHORT);
+            Ok(inserted)
+        })
+        .expect_err("the time is over");
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    assert_eq!(pool.read(count).expect("it is idle"), 0);
+}
+
+#[test]
+fn without_a_log_writing_within_reading_is_refused_at_once() {
+    let folder = Folder::new();
+    let journal = manager(&folder.file("app.db")).journal_mode(millpond::sqlite::JournalMode::Delete);
+    let memory = SqliteManager::memory().on_first_connect(|conn| conn.execute_batch(SCHEMA));
+    for pool in [SqlitePool::new(journal).expect("it opens"), SqlitePool::new(memory).expect("it opens")] {
+        let error = pool.transaction(|conn| {
+            count(conn)?;
+            Ok(pool.write(insert)?)
+        });
+        let error = error.expect_err("it would wait for itself");
+        assert_eq!(error.pool_error().map(millpond::Error::kind), Some(millpond::ErrorKind::Deadlock));
+        // Reading that has ended is in nobody's way.
+        pool.read(|conn| {
+            count(conn)?;
+            Ok(pool.write(insert)?)
+        })
+        .expect("it has ended");
+    }
+}
+
+#[test]
+fn a_statement_of_ones_own_that_is_still_running_is_not_waited_for() {
+    let folder = Folder::new();
+    let hour = Duration::from_secs(3600);
+    let pool = SqlitePool::new(manager(&folder.file("app.db")).busy_timeout(hour)).expect("it opens");
+    let error = pool.write(|conn| {
+        let mut statement = conn.prepare("INSERT INTO item (n) VALUES (1), (2) RETURNING id")?;
+        let mut rows = statement.query([])?;
+        rows.next()?;
+        Ok(pool.write_transaction(insert)?)
+    });
+    // Whoever takes it for somebody else's lock waits for an hour.
+    assert!(error.is_err());
+}
+
+#[test]
+fn a_reader_in_memory_cannot_help_itself_to_writing() {
+    let memory = SqliteManager::memory().on_first_connect(|conn| conn.execute_batch(SCHEMA));
+    let pool = SqlitePool::new(memory).expect("it opens");
+    let helps_itself = |conn: &Connection| conn.execute_batch("PRAGMA query_only = 0; INSERT INTO item (n) VALUES (1)");
+    assert!(pool.read(helps_itself).is_err());
+    assert_eq!(pool.read(count).expect("it is idle"), 0);
+}
+
+#[test]
+fn a_transaction_on_the_writer_has_the_lock_from_the_beginning() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    let other = Connection::open(folder.file("app.db")).expect("it is there");
+    other.busy_timeout(Duration::ZERO).expect("a number");
+    pool.write(|_| {
+        pool.transaction(|conn| {
+            count(conn)?;
+            insert(&other).expect_err("the lock is the pool's");
+            Ok(pool.write_transaction(insert)?)
+        })
+        .map_err(Into::into)
+    })
+    .expect("nobody came between");
+    assert_eq!(pool.read(count).expect("it is idle"), 1);
+}
+
+#[test]
+fn a_thread_that_ends_may_use_the_pool_to_its_end() {
+    struct Last(SqlitePool);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.write_transaction(insert).expect("the writer is idle");
+        }
+    }
+    thread_local! { static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) } }
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    for read_before in [false, true] {
+        let pool = pool.clone();
+        let thread = thread::spawn(move || {
+            if read_before {
+                pool.read(count).expect("it is idle");
+            }
+            LAST.set(Some(Last(pool.clone())));
+            pool.read(count).expect("it is idle");
+        });
+        thread.join().expect("it ends well");
+    }
+    assert_eq!(pool.read(count).expect("it is idle"), 2);
+}
+
+#[test]
+fn however_a_pool_goes_its_log_goes_with_it() {
+    for round in 0..10 {
+        let folder = Folder::new();
+        let pool = pool(&folder);
+        pool.write(insert).expect("it is idle");
+        drop([(); 4].map(|()| pool.reader().expect("there is room")));
+        let late = pool.reader().expect("it is idle");
+        if round % 2 == 0 {
+            pool.close();
+        }
+        drop(pool);
+        drop(late);
+        eventually("the log is gone", || folder.files() == ["app.db"]);
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_before_a_file_is_made() {
+    let folder = Folder::new();
+    let build = |manager: SqliteManager| {
+        SqlitePool::builder(manager)
+            .readers(0)
+            .connection_timeout(Duration::ZERO)
+            .build()
+            .expect_err("bad settings")
+            .to_string()
+    };
+    let error = build(SqliteManager::file(folder.file("app.db")).read_only());
+    for wrong in ["max_size", "connection_timeout", "read_only()"] {
+        assert!(error.contains(wrong), "{error}");
+    }
+    assert!(folder.files().is_empty());
+}
+
+#[test]
+fn statistics_are_brought_up_to_date_when_asked() {
+    let folder = Folder::new();
+    let pool = pool(&folder);
+    pool.write(|conn| {
+        conn.execute_batch(
+            "CREATE INDEX item_n ON item (n);
+             WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 2000)
+             INSERT INTO item (n) SELECT n % 10 FROM i",
+        )
+    })
+    .expect("it is idle");
+    pool.optimize().expect("it opens");
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+    assert_eq!(pool.read(|conn| number(conn, tables)).expect("it is idle"), 1);
+}

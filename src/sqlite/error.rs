@@ -176,6 +176,11 @@ impl Error {
         Self(Box::new(fault))
     }
 
+    /// Whether the time of something that this is part of was over.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(*self.0, Fault::Deadline { limit: None, .. })
+    }
+
     /// The time was over before the commit.
     pub(super) fn late() -> Self {
         Self(Box::new(Fault::Deadline { limit: None, source: None }))

@@ -323,7 +323,7 @@ impl SqlitePool {
         };
         let late = limit::is_over();
         drop(limited);
-        done.map_err(|error| if late { error.at_deadline(timeout) } else { error })
+        done.map_err(|error| if late || error.is_late() { error.at_deadline(timeout) } else { error })
     }
 
     fn run<T>(
@@ -339,8 +339,10 @@ impl SqlitePool {
             _ => None,
         };
         let done = transaction::run(held, begin, patience, f);
+        // SQLite gives a lock up when the next pause would be too long, which is a little early.
+        let hurried = hasty.as_ref().is_some_and(|hasty| hasty.left < patience);
         drop(hasty);
-        done
+        done.map_err(|error| if hurried && error.is_busy() { error.at_deadline(None) } else { error })
     }
 
     /// Borrows a reader, for as long as the guard lives: for what a closure cannot do.
@@ -425,13 +427,14 @@ fn in_its_own_way(writer: &str) -> Error {
 /// A connection that waits less than usual for locks, until this is dropped.
 struct Hasty<'a> {
     held: &'a Held,
+    left: Duration,
     patience: Duration,
 }
 
 impl<'a> Hasty<'a> {
     fn begin(held: &'a Held, left: Duration, patience: Duration) -> rusqlite::Result<Self> {
         held.be_patient(left)?;
-        Ok(Self { held, patience })
+        Ok(Self { held, left, patience })
     }
 }
 

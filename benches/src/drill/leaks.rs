@@ -1,12 +1,11 @@
 //! What one borrower's session leaves to the next: a pool of one connection, a state, a return, and a look.
 
-use std::ops::DerefMut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use millpond::redis::{OnReturn, RedisManager};
-use millpond::{PooledConnection, R2d2, reset};
+use millpond::redis::{RedisConnection, RedisManager};
+use millpond::sqlite::SqliteManager;
+use millpond::{Manager, PooledConnection, R2d2, reset};
 use millpond_drivers::{MariaDb, Postgres, Redis, TempDir};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
@@ -18,7 +17,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use redis::{Connection, RedisResult};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::{Row, recipes};
+use super::Row;
 use crate::measure::quantile;
 use crate::table::time;
 
@@ -29,32 +28,40 @@ struct State<C> {
     there: fn(&mut C) -> bool,
 }
 
-type Clean<M> =
-    Arc<dyn Fn(&mut <M as ManageConnection>::Connection) -> Result<(), <M as ManageConnection>::Error> + Send + Sync>;
-
 struct Subject<M: ManageConnection> {
     server: &'static str,
+    /// For r2d2's pools, and for millpond's that clean nothing.
     manager: Box<dyn Fn() -> M>,
-    /// Tells one connection from another.
-    identity: fn(&mut M::Connection) -> u64,
     states: Vec<State<M::Connection>>,
-    /// What the matrix is cleaned with.
-    clean: Clean<M>,
-    /// A pool over the crate's own manager, which cleans by itself; then `clean` has nothing to do.
-    own: Option<Box<dyn Own<M::Connection>>>,
-    /// Further ways whose cost is of interest.
-    others: Vec<(&'static str, Clean<M>)>,
+    /// The ways whose cost is of interest. The matrix is cleaned in the first.
+    ways: Vec<Named<M::Connection>>,
     /// Over how many returns the cost is taken.
     returns: u32,
 }
 
-/// A pool of one connection over a manager of the crate's own.
-trait Own<C> {
-    /// As [`Subject::look`].
+/// A way to clean the sessions of a driver's connections, whatever manager opens them.
+trait Clean<C> {
+    /// Leaves a state in the connection of a new pool, and has the next borrower look.
     fn look(&self, state: &State<C>) -> Found;
-    /// Names and costs: of a return, and of a checkout and a return.
-    fn costs(&self, returns: u32) -> Vec<(&'static str, [f64; 2])>;
+    /// Medians in nanoseconds: of a return, and of a checkout and a return.
+    fn cost(&self, returns: u32) -> [f64; 2];
 }
+
+/// As the rows of its cost are called.
+type Named<C> = (&'static str, Box<dyn Clean<C>>);
+
+/// Pools of one connection over a manager, which may clean by itself.
+struct Way<M: Manager, C> {
+    manager: Arc<M>,
+    /// Beside what the manager does.
+    hook: Option<Hook<M>>,
+    /// What is lent, or what it has within.
+    driver: fn(&mut M::Connection) -> &mut C,
+    /// What a borrower does whose return is measured.
+    work: fn(&mut M::Connection),
+}
+
+type Hook<M> = Arc<dyn Fn(&mut <M as Manager>::Connection) -> Result<(), <M as Manager>::Error> + Send + Sync>;
 
 /// What the next borrower found.
 #[derive(Clone, Copy)]
@@ -65,6 +72,14 @@ enum Found {
 }
 
 impl Found {
+    fn new(there: bool, same: bool) -> Self {
+        match (there, same) {
+            (true, _) => Self::Leaks,
+            (false, true) => Self::Cleaned,
+            (false, false) => Self::Replaced,
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::Leaks => "leaks",
@@ -92,32 +107,20 @@ where
         let mut rows = Vec::new();
         // Each of r2d2's pools would keep three threads for half a minute.
         let threads = Arc::new(ScheduledThreadPool::new(1));
+        let bare = bare((self.manager)());
+        let (_, cleaning) = self.ways.first().expect("each server is cleaned in one way at least");
         let mut fault = format!("session left dirty: {}", self.server);
         for state in &self.states {
-            let [cleaned, bare] = [true, false].map(|clean| match &self.own {
-                Some(own) if clean => own.look(state),
-                _ => {
-                    let pool = self.millpond(clean.then_some(&self.clean));
-                    self.look(state, || pool.get().expect("the server is up"))
-                }
-            });
-            let pool = self.r2d2(&threads);
-            let its = self.look(state, || pool.get().expect("the server is up"));
-            let own = format!("{} (bare: {})", cleaned.text(), bare.text());
-            rows.push(Row::new(&fault, state.name, "clean", [own, its.text().to_owned()]));
+            let own = format!("{} (bare: {})", cleaning.look(state).text(), bare.look(state).text());
+            let its = self.look_in_r2d2(state, &threads).text().to_owned();
+            rows.push(Row::new(&fault, state.name, "clean", [own, its]));
             fault = String::new();
         }
         let pool = self.r2d2(&threads);
         let its = cost(self.returns, || pool.get().expect("the server is up"));
-        let pool = self.millpond(None);
-        let bare = cost(self.returns, || pool.get().expect("the server is up"));
-        let all = [("", &self.clean)].into_iter().chain(self.others.iter().map(|(name, clean)| (*name, clean)));
-        let costs = all.map(|(name, clean)| {
-            let pool = self.millpond(Some(clean));
-            (name, cost(self.returns, || pool.get().expect("the server is up")))
-        });
-        let costs = self.own.as_ref().map_or_else(|| costs.collect::<Vec<_>>(), |own| own.costs(self.returns));
-        for (name, own) in costs {
+        let bare = bare.cost(self.returns);
+        for (name, way) in &self.ways {
+            let own = way.cost(self.returns);
             let figure = |what: &str| if name.is_empty() { what.to_owned() } else { format!("{what}, {name}") };
             for (what, nth) in [("a return", 0), ("checkout and return", 1)] {
                 let own = format!("{} (bare: {})", time(own[nth]), time(bare[nth]));
@@ -127,37 +130,79 @@ where
         rows
     }
 
-    fn millpond(&self, clean: Option<&Clean<M>>) -> millpond::Pool<R2d2<M>> {
-        let mut builder = millpond::Pool::builder(R2d2((self.manager)())).max_size(1);
-        if let Some(clean) = clean {
-            let clean = Arc::clone(clean);
-            builder = builder.on_return(move |connection| clean(connection));
-        }
-        builder.build().expect("the server is up")
-    }
-
     fn r2d2(&self, threads: &Arc<ScheduledThreadPool>) -> r2d2::Pool<M> {
         let builder = r2d2::Pool::builder().max_size(1).thread_pool(Arc::clone(threads));
         builder.build((self.manager)()).expect("the server is up")
     }
 
-    fn look<G: DerefMut<Target = M::Connection>>(&self, state: &State<M::Connection>, get: impl Fn() -> G) -> Found {
-        let mut connection = get();
-        let first = (self.identity)(&mut connection);
+    /// As [`Clean::look`].
+    fn look_in_r2d2(&self, state: &State<M::Connection>, threads: &Arc<ScheduledThreadPool>) -> Found {
+        // r2d2's connections have no number, but keep what they are given.
+        struct Seen;
+        let pool = self.r2d2(threads);
+        let mut connection = pool.get().expect("the server is up");
+        r2d2::PooledConnection::extensions_mut(&mut connection).insert(Seen);
         (state.make)(&mut connection);
         drop(connection);
-        let mut connection = get();
-        if (state.there)(&mut connection) {
-            Found::Leaks
-        } else if (self.identity)(&mut connection) == first {
-            Found::Cleaned
-        } else {
-            Found::Replaced
-        }
+        let mut connection = pool.get().expect("the server is up");
+        let same = r2d2::PooledConnection::extensions(&connection).get::<Seen>().is_some();
+        Found::new((state.there)(&mut connection), same)
     }
 }
 
-/// Medians in nanoseconds: of a return, and of a checkout and a return.
+impl<M: Manager, C> Way<M, C> {
+    fn pool(&self) -> millpond::Pool<Arc<M>> {
+        let mut builder = millpond::Pool::builder(Arc::clone(&self.manager)).max_size(1);
+        if let Some(hook) = &self.hook {
+            let hook = Arc::clone(hook);
+            builder = builder.on_return(move |connection| hook(connection));
+        }
+        builder.build().expect("the server is up")
+    }
+}
+
+impl<M: Manager, C> Clean<C> for Way<M, C> {
+    fn look(&self, state: &State<C>) -> Found {
+        let pool = self.pool();
+        let mut connection = pool.get().expect("the server is up");
+        let first = PooledConnection::id(&connection);
+        (state.make)((self.driver)(&mut connection));
+        drop(connection);
+        let mut connection = pool.get().expect("the server is up");
+        let same = PooledConnection::id(&connection) == first;
+        Found::new((state.there)((self.driver)(&mut connection)), same)
+    }
+
+    fn cost(&self, returns: u32) -> [f64; 2] {
+        let pool = self.pool();
+        cost(returns, || {
+            let mut connection = pool.get().expect("the server is up");
+            (self.work)(&mut connection);
+            connection
+        })
+    }
+}
+
+/// Nothing is cleaned.
+fn bare<M: ManageConnection>(manager: M) -> Way<R2d2<M>, M::Connection>
+where
+    M::Error: std::error::Error + Send + Sync + 'static,
+{
+    Way { manager: Arc::new(R2d2(manager)), hook: None, driver: |connection| connection, work: |_| () }
+}
+
+/// By a function for `on_return`.
+fn hooked<M: ManageConnection>(
+    manager: M,
+    hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
+) -> Box<dyn Clean<M::Connection>>
+where
+    M::Error: std::error::Error + Send + Sync + 'static,
+{
+    Box::new(Way { hook: Some(Arc::new(hook)), ..bare(manager) })
+}
+
+/// As [`Clean::cost`].
 fn cost<G>(returns: u32, get: impl Fn() -> G) -> [f64; 2] {
     let (mut ends, mut rounds) = (Vec::new(), Vec::new());
     for _ in 0..returns {
@@ -180,13 +225,9 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
         client.query_one(sql, &[]).expect("a good query").get(0)
     }
     let url = server.url();
+    let manager = move || PostgresConnectionManager::new(url.parse().expect("it is a URL"), NoTls);
     Subject {
         server: "postgres",
-        manager: Box::new(move || PostgresConnectionManager::new(url.parse().expect("it is a URL"), NoTls)),
-        identity: |client| {
-            let row = client.query_one("SELECT pg_backend_pid()", &[]).expect("it answers");
-            row.get::<_, i32>(0).unsigned_abs().into()
-        },
         states: vec![
             State {
                 name: "open transaction",
@@ -235,57 +276,13 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
                 there: |client| says(client, "SELECT count(*) > 0 FROM pg_cursors WHERE name = 'leaked'"),
             },
         ],
-        clean: Arc::new(reset::postgres::clean),
-        own: None,
-        others: vec![("rollback alone", Arc::new(reset::postgres::rollback))],
+        ways: vec![
+            ("", hooked(manager(), reset::postgres::clean)),
+            ("rollback alone", hooked(manager(), reset::postgres::rollback)),
+        ],
+        manager: Box::new(manager),
         returns: 2_000,
     }
-}
-
-impl Own<Connection> for RedisManager {
-    fn look(&self, state: &State<Connection>) -> Found {
-        let pool = pool_of(self.clone());
-        let mut connection = pool.get().expect("the server is up");
-        let first = PooledConnection::id(&connection);
-        (state.make)(connection.raw());
-        drop(connection);
-        let mut connection = pool.get().expect("the server is up");
-        let same = PooledConnection::id(&connection) == first;
-        match ((state.there)(connection.raw()), same) {
-            (true, _) => Found::Leaks,
-            (false, true) => Found::Cleaned,
-            (false, false) => Found::Replaced,
-        }
-    }
-
-    fn costs(&self, returns: u32) -> Vec<(&'static str, [f64; 2])> {
-        let pool = pool_of(self.clone());
-        let untouched = cost(returns, || pool.get().expect("the server is up"));
-        let touched = |manager: Self| {
-            let pool = pool_of(manager);
-            cost(returns, || {
-                let mut connection = pool.get().expect("the server is up");
-                // As far as the pool knows, anything may have been done with it.
-                let _ = connection.raw();
-                connection
-            })
-        };
-        let ping = cost(returns, || {
-            let mut connection = pool.get().expect("the server is up");
-            redis::cmd("PING").exec(&mut connection).expect("it answers");
-            connection
-        });
-        vec![
-            ("nothing to clean", untouched),
-            ("RESET", touched(self.clone())),
-            ("OnReturn::Nothing", touched(self.clone().on_return(OnReturn::Nothing))),
-            ("with a PING", ping),
-        ]
-    }
-}
-
-fn pool_of(manager: RedisManager) -> millpond::Pool<RedisManager> {
-    millpond::Pool::builder(manager).max_size(1).build().expect("the server is up")
 }
 
 fn on_redis(server: &Redis) -> Subject<redis::Client> {
@@ -293,11 +290,22 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
         let (command, arguments) = words.split_first().expect("a command");
         redis::cmd(command).arg(arguments).exec(connection).expect("it answers");
     }
+    fn own(manager: &RedisManager, work: fn(&mut RedisConnection)) -> Box<dyn Clean<Connection>> {
+        Box::new(Way { manager: Arc::new(manager.clone()), hook: None, driver: RedisConnection::raw, work })
+    }
+    // As far as the pool knows, anything may have been done with it.
+    fn touch(connection: &mut RedisConnection) {
+        let _ = connection.raw();
+    }
+    fn ping(connection: &mut RedisConnection) {
+        redis::cmd("PING").exec(connection).expect("it answers");
+    }
     let url = server.url();
+    let manager = RedisManager::new(&url).expect("it is a URL");
+    let careless = manager.clone().on_return(millpond::redis::OnReturn::Nothing);
     Subject {
         server: "redis",
         manager: Box::new(move || redis::Client::open(url.as_str()).expect("it is a URL")),
-        identity: |connection| redis::cmd("CLIENT").arg("ID").query(connection).expect("it answers"),
         states: vec![
             State {
                 name: "MULTI",
@@ -333,9 +341,12 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
                 there: |connection| redis::cmd("GET").arg("k").exec(connection).is_err(),
             },
         ],
-        clean: Arc::new(|_| Ok(())),
-        own: Some(Box::new(RedisManager::new(server.url()).expect("it is a URL"))),
-        others: Vec::new(),
+        ways: vec![
+            ("nothing to clean", own(&manager, |_| ())),
+            ("RESET", own(&manager, touch)),
+            ("OnReturn::Nothing", own(&careless, touch)),
+            ("with a PING", own(&manager, ping)),
+        ],
         returns: 10_000,
     }
 }
@@ -351,10 +362,9 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
     run(&mut admin, "CREATE TABLE one (n INT)");
     run(&mut admin, "CREATE TABLE other (n INT)");
     let opts = Opts::from_url(&server.url()).expect("it is a URL");
+    let manager = move || MySqlConnectionManager::new(OptsBuilder::from_opts(opts.clone()));
     Subject {
         server: "mariadb",
-        manager: Box::new(move || MySqlConnectionManager::new(OptsBuilder::from_opts(opts.clone()))),
-        identity: |conn| conn.connection_id().into(),
         states: vec![
             State {
                 name: "user variable",
@@ -395,12 +405,12 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
                 there: |conn| says(conn, "SELECT database() <> 'test'"),
             },
         ],
-        clean: Arc::new(reset::mysql::clean_in("test")),
-        own: None,
-        others: vec![
-            ("USE left out", Arc::new(reset::mysql::clean)),
-            ("rollback alone", Arc::new(reset::mysql::rollback)),
+        ways: vec![
+            ("", hooked(manager(), reset::mysql::clean_in("test"))),
+            ("USE left out", hooked(manager(), reset::mysql::clean)),
+            ("rollback alone", hooked(manager(), reset::mysql::rollback)),
         ],
+        manager: Box::new(manager),
         returns: 10_000,
     }
 }
@@ -412,21 +422,15 @@ fn on_sqlite(dir: &TempDir) -> Subject<SqliteConnectionManager> {
     fn says(connection: &mut rusqlite::Connection, sql: &str) -> bool {
         connection.query_row(sql, [], |row| row.get(0)).expect("a good query")
     }
-    // A pragma that belongs to the connection and that nobody else here sets.
-    static NEXT: AtomicU32 = AtomicU32::new(1000);
+    fn own(manager: SqliteManager) -> Box<dyn Clean<rusqlite::Connection>> {
+        Box::new(Way { manager: Arc::new(manager), hook: None, driver: |connection| connection, work: |_| () })
+    }
+    // Not in the others' file: its write-ahead log would be theirs too.
+    let manager = || SqliteManager::file(dir.path().join("own.db"));
     let path = dir.path().join("leaks.db");
     Subject {
         server: "sqlite",
-        manager: Box::new(move || {
-            SqliteConnectionManager::file(&path).with_init(|connection| {
-                let number = NEXT.fetch_add(1, Ordering::Relaxed);
-                connection.execute_batch(&format!("PRAGMA cache_size = {number}"))
-            })
-        }),
-        identity: |connection| {
-            let number: u32 = connection.query_row("PRAGMA cache_size", [], |row| row.get(0)).expect("it is set");
-            number.into()
-        },
+        manager: Box::new(move || SqliteConnectionManager::file(&path)),
         states: vec![
             State {
                 name: "open transaction",
@@ -451,9 +455,10 @@ fn on_sqlite(dir: &TempDir) -> Subject<SqliteConnectionManager> {
                 there: |connection| says(connection, "SELECT count(*) > 0 FROM temp.sqlite_schema"),
             },
         ],
-        clean: Arc::new(recipes::sqlite),
-        own: None,
-        others: vec![("rollback alone", Arc::new(recipes::sqlite_rollback))],
+        ways: vec![
+            ("", own(manager())),
+            ("OnReturn::RollBack", own(manager().on_return(millpond::sqlite::OnReturn::RollBack))),
+        ],
         returns: 50_000,
     }
 }

@@ -11,7 +11,6 @@ mod leaks;
 mod outage;
 pub(crate) mod pair;
 pub mod process;
-pub(crate) mod recipes;
 mod servers;
 mod suspended;
 mod threads;

@@ -130,7 +130,7 @@ fn work(place: &mut Place<'_>, choice: &mut u64, pause: Option<Duration>, stop: 
         *choice ^= *choice << 13;
         *choice ^= *choice >> 7;
         *choice ^= *choice << 17;
-        let (id, writes) = ((*choice >> 8) % ROWS, *choice % 2 == 0);
+        let (id, writes) = ((*choice >> 8) % ROWS, choice.is_multiple_of(2));
         if let Some(pause) = pause {
             thread::sleep(pause);
         }

@@ -36,7 +36,7 @@ fn all_code_below_a_binding_uses_the_one_connection() -> Result<(), Error> {
     assert!(pool.is_bound());
     assert_eq!(pool.with(|n| std::mem::replace(n, 17))?, 1);
     {
-        let inner = pool.clone().bind()?;
+        let inner = pool.bind()?;
         assert_eq!(inner.with(|n| *n)?, 17);
     }
     assert_eq!((pool.with(|n| *n)?, outer.with(|n| *n)?), (17, 17));

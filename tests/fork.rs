@@ -16,6 +16,7 @@ fn main() {
 #[cfg(unix)]
 mod unix {
     use fork::Fork;
+    use millpond::sqlite::{SqliteManager, SqlitePool};
     use millpond::{ErrorKind, Pool, PooledConnection, Validation};
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -92,6 +93,36 @@ mod unix {
         let goodbyes = server.join().expect("no panic");
         assert_eq!(goodbyes, [true, true, true], "two of the parent's and one of the child's own");
         println!("a forked child uses no connection of its parent's: ok");
+        within_work();
+        println!("nor one that its parent works with at the moment: ok");
+    }
+
+    /// What a thread works with lies ready for nested work; the child has a copy of that too.
+    fn within_work() {
+        let pool = SqlitePool::new(SqliteManager::memory()).expect("it opens");
+        let bound = Pool::new(|| Ok::<_, std::io::Error>(())).expect("it opens");
+        let _binding = bound.bind().expect("it is idle");
+        std::io::stdout().flush().expect("a terminal or a pipe");
+        pool.write_timeout(LONG, |conn| {
+            conn.execute_batch("CREATE TABLE t (n)")?;
+            match fork::fork().expect("there is room for a child") {
+                Fork::Child => {
+                    let refused = |error: Option<ErrorKind>| error == Some(ErrorKind::Forked);
+                    let error =
+                        pool.write(|conn| conn.execute("INSERT INTO t VALUES (1)", [])).expect_err("the parent's");
+                    let own = refused(error.pool_error().map(millpond::Error::kind));
+                    let binding = refused(bound.with(|()| ()).err().map(|error| error.kind()));
+                    drop(pool.clone());
+                    exit(i32::from(!(own && binding)));
+                }
+                Fork::Parent(child) => {
+                    assert_eq!(fork::waitpid(child).expect("it is ours"), 0, "the child's wait status");
+                }
+            }
+            conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+        })
+        .map(|rows| assert_eq!(rows, 0))
+        .expect("the parent is unaffected");
     }
 
     type Guard<F> = PooledConnection<millpond::FnManager<F, Polite, std::io::Error>>;

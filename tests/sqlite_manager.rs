@@ -271,9 +271,7 @@ fn what_is_prepared_in_a_cache_is_seen_too_and_questions_are_no_changes() {
         for question in ["query_only", "database_list", "table_info(item)", "foreign_key_check(item)", "wal_checkpoint"]
         {
             let mut asked = conn.prepare_cached(&format!("PRAGMA {question}")).expect("a good pragma");
-            while asked.query([]).expect("it answers").next().expect("rows").is_some() {
-                break;
-            }
+            let _row = asked.query([]).expect("it answers").next().expect("a row, or none");
         }
         conn.execute_batch("PRAGMA optimize").expect("a good statement");
     }

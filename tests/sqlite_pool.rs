@@ -215,12 +215,12 @@ fn work_within_work_shares_the_connection_and_can_fail_alone() {
     pool.write_transaction(|conn| {
         insert(conn)?;
         // All of these go by the pool, as code does that was passed nothing.
-        assert_eq!(pool.read(count).map_err(abort)?, 1, "it sees what was written");
-        assert_eq!(pool.transaction(count).map_err(abort)?, 1);
-        pool.write(insert).map_err(abort)?;
+        assert_eq!(pool.read(count)?, 1, "it sees what was written");
+        assert_eq!(pool.transaction(count)?, 1);
+        pool.write(insert)?;
         let alone = pool.write_transaction(|conn| {
             insert(conn)?;
-            pool.write_transaction(insert).map_err(abort)?;
+            pool.write_transaction(insert)?;
             Err::<(), _>(abort("no"))
         });
         assert_eq!(alone.expect_err("it gave up").kind(), ErrorKind::Aborted);
@@ -247,9 +247,9 @@ fn reading_within_reading_needs_no_second_reader_and_writing_within_reading_take
     let pool = SqlitePool::builder(manager(&folder.file("app.db"))).readers(1).build().expect("it opens");
     pool.transaction(|conn| {
         assert_eq!(count(conn)?, 0);
-        pool.write(insert).map_err(abort)?;
-        assert_eq!(pool.read(count).map_err(abort)?, 0, "the same reader, in the same state");
-        assert_eq!(pool.transaction(count).map_err(abort)?, 0);
+        pool.write(insert)?;
+        assert_eq!(pool.read(count)?, 0, "the same reader, in the same state");
+        assert_eq!(pool.transaction(count)?, 0);
         Ok(())
     })
     .expect("one reader is enough");
@@ -262,14 +262,13 @@ fn two_pools_on_one_thread_do_not_take_each_others_connections() {
     let (here, there) = (pool(&here), pool(&there));
     here.write_transaction(|conn| {
         insert(conn)?;
-        there
-            .write_transaction(|conn| {
-                insert(conn)?;
-                insert(conn)
-            })
-            .map_err(abort)?;
-        assert_eq!(there.read(count).map_err(abort)?, 2);
-        Ok(assert_eq!(here.read(count).map_err(abort)?, 1))
+        there.write_transaction(|conn| {
+            insert(conn)?;
+            insert(conn)
+        })?;
+        assert_eq!(there.read(count)?, 2);
+        assert_eq!(here.read(count)?, 1);
+        Ok(())
     })
     .expect("both succeed");
 }
@@ -342,6 +341,8 @@ fn a_commit_that_readers_of_another_process_hold_up_is_tried_again() {
 
 // ---- deadlines ----
 
+type Way<'a> = Box<dyn Fn() -> Result<i64, Error> + 'a>;
+
 fn endless(conn: &Connection) -> rusqlite::Result<i64> {
     number(conn, ENDLESS)
 }
@@ -350,7 +351,7 @@ fn endless(conn: &Connection) -> rusqlite::Result<i64> {
 fn what_takes_too_long_is_interrupted_and_the_connection_stays_good() {
     let folder = Folder::new();
     let pool = SqlitePool::builder(manager(&folder.file("app.db"))).readers(1).build().expect("it opens");
-    let ways: [(&str, Box<dyn Fn() -> Result<i64, Error>>); 4] = [
+    let ways: [(&str, Way<'_>); 4] = [
         ("read", Box::new(|| pool.read_timeout(SHORT, endless))),
         ("transaction", Box::new(|| pool.transaction_timeout(SHORT, endless))),
         ("write", Box::new(|| pool.write_timeout(SHORT, endless))),

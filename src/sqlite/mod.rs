@@ -27,7 +27,7 @@
 //!
 //! Closures get a `&Connection`, which is all that rusqlite asks for, except for its own transactions. They return a
 //! `rusqlite::Result`, and what comes out is one flat [`Result`](Error): no connection, a refused statement and a deadline are
-//! told apart by [`ErrorKind`]. An error of your own goes through [`abort`].
+//! told apart by [`ErrorKind`]. Errors of nested work are passed on with `?`; one of your own goes through [`abort`].
 //!
 //! rusqlite is taken in any version from 0.37 to 0.41: Cargo settles on the one that your program names, because there can be
 //! only one SQLite in a program. Name it there with the features that you want (`bundled`, say); it is also

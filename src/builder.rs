@@ -422,7 +422,7 @@ impl<M: Manager> Builder<M> {
         if !by_hand {
             let tended: Arc<dyn Tended> = Arc::clone(&core) as _;
             keeper::join(number, Arc::downgrade(&tended), &core.alarm)
-                .map_err(|error| Error::no_thread(&core.name, "upkeep", error))?;
+                .map_err(|error| Error::no_thread(&core.name, error))?;
         }
         Ok(pool)
     }

@@ -145,8 +145,8 @@ impl Error {
     }
 
     /// A thread that could not be started.
-    pub(crate) fn no_thread(pool: &str, what_for: &str, error: std::io::Error) -> Self {
-        let text = format!("the pool {pool:?} cannot start its thread for {what_for}");
+    pub(crate) fn no_thread(pool: &str, error: std::io::Error) -> Self {
+        let text = format!("the pool {pool:?} cannot start its upkeep thread");
         Self::with_cause(ErrorKind::Connect, text, Some(Arc::new(error)))
     }
 

@@ -3,6 +3,8 @@
 //! A list names the commands that leave nothing; whatever is not in it counts as having left something. So a command that
 //! is forgotten here, or invented later, costs a needless reset and never a leak.
 
+#[cfg(feature = "redis-cluster")]
+use ::redis::cluster_routing::{Route, SlotAddr};
 use ::redis::{Arg, Cmd};
 
 /// What one command does to the session.
@@ -130,6 +132,92 @@ impl Forecast {
         self.at_best.begin(effect);
         self.at_best.end(effect);
     }
+}
+
+/// Whether a command leaves something behind on the one node of a cluster that it goes to. This is the other way round than
+/// above: there nothing can be undone, and to open a connection to each node again for every command that is not known to be
+/// harmless (those of modules, `CONFIG`, `COMMAND`) costs more than it saves. None of those is known to leave something.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn stays_on_a_node(name: &[u8], next: Option<&[u8]>) -> bool {
+    const HARMFUL: [&str; 24] = [
+        "ASKING",
+        "AUTH",
+        "CLIENT",
+        "DISCARD",
+        "EXEC",
+        "HELLO",
+        "MONITOR",
+        "MULTI",
+        "PSUBSCRIBE",
+        "PSYNC",
+        "PUNSUBSCRIBE",
+        "QUIT",
+        "READONLY",
+        "READWRITE",
+        "REPLCONF",
+        "RESET",
+        "SELECT",
+        "SSUBSCRIBE",
+        "SUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "SYNC",
+        "UNSUBSCRIBE",
+        "UNWATCH",
+        "WATCH",
+    ];
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    let debugs = || next.is_some_and(|next| next.eq_ignore_ascii_case(b"DEBUG"));
+    name.is_empty() || HARMFUL.into_iter().any(is) || (is("SCRIPT") && debugs())
+}
+
+/// Commands that change something, and that the driver does not take in a pipeline: where they go, or nothing if any node will
+/// do.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn not_for_pipelines(command: &Cmd) -> Option<Option<Route>> {
+    const BY_KEY: [&str; 14] = [
+        "BRPOPLPUSH",
+        "MOVE",
+        "MSETEX",
+        "MSETNX",
+        "RENAME",
+        "RENAMENX",
+        "RPOPLPUSH",
+        "SDIFFSTORE",
+        "SINTERSTORE",
+        "SMOVE",
+        "SORT",
+        "SUNIONSTORE",
+        "BITOP",
+        "PUBLISH",
+    ];
+    let mut words = command.args_iter().map(|word| match word {
+        Arg::Simple(word) => word,
+        _ => &[],
+    });
+    let name = words.next()?;
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    if !BY_KEY.into_iter().any(is) {
+        return None;
+    }
+    if is("PUBLISH") {
+        return Some(None);
+    }
+    // `BITOP operation destination …`; `MSETEX count key …`; of the others the key comes first.
+    let key = words.nth(usize::from(is("BITOP") || is("MSETEX")))?;
+    Some(Some(Route::with_key(key, SlotAddr::Master)))
+}
+
+/// The one command that these bytes are.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn unpack(packed: &[u8]) -> Option<Cmd> {
+    let mut command = Cmd::new();
+    let (count, mut rest) = split_number(packed, b'*')?;
+    for _ in 0..count {
+        let (length, after) = split_number(rest, b'$')?;
+        command.arg(after.get(..length)?);
+        rest = after.get(length..)?.strip_prefix(b"\r\n")?;
+    }
+    (count > 0 && rest.is_empty()).then_some(command)
 }
 
 /// A request as it goes over the wire.

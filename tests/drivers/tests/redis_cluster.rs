@@ -9,11 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::{CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation, redis::RedisClusterManager};
+use millpond::{
+    CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation,
+    redis::{RedisClusterConnection, RedisClusterManager},
+};
 use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, SHORT, assert_whole, fill};
 use redis::{
     Client, Commands, Connection, ConnectionLike, RedisError, RedisResult,
     cluster::{ClusterClient, cluster_pipe},
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     cmd,
 };
 
@@ -21,6 +25,12 @@ use redis::{
 const KEYS: usize = 60;
 const CONNECTIONS: u32 = 8;
 const THREADS: usize = 16;
+
+/// With all the time it needs: after a reply that comes too late a connection is replaced, and that is not to happen because the
+/// machine is busy.
+fn patient(manager: RedisClusterManager) -> RedisClusterManager {
+    manager.connect_timeout(PATIENCE).read_timeout(Some(PATIENCE)).write_timeout(Some(PATIENCE))
+}
 
 /// Writes all keys, each on the second try if need be: the first may be what finds out that its node is gone.
 fn answers(connection: &mut impl ConnectionLike) {
@@ -148,7 +158,7 @@ fn is_complete(roles: &BTreeMap<u16, Role>) -> bool {
 #[test]
 fn a_primary_that_dies_costs_its_replica_a_moment_and_the_other_nodes_no_connections() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs");
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
     let mut observers = Observers::of(&cluster);
     answers(&mut manager.connect().expect("the cluster is up"));
     let asked = Instant::now();
@@ -194,7 +204,7 @@ fn a_primary_that_dies_costs_its_replica_a_moment_and_the_other_nodes_no_connect
 #[test]
 fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls().into_iter().take(2)).expect("they are URLs");
+    let manager = patient(RedisClusterManager::new(cluster.urls().into_iter().take(2)).expect("they are URLs"));
     let pool = Pool::builder(manager).max_size(2).connection_timeout(PATIENCE).build().expect("the cluster is up");
     thread::scope(|scope| {
         for worker in 0..4 {
@@ -213,6 +223,25 @@ fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
             });
         }
     });
+    // What the driver does not take in a pipeline, what goes to several nodes, and what is sent where one likes.
+    let mut guard = pool.get().expect("it is idle");
+    let connection: &mut RedisClusterConnection = &mut guard;
+    let _: () = connection.mset(&[("{a}:1", "one"), ("b", "two"), ("c", "")]).expect("it is written");
+    let _: () = connection.rename("{a}:1", "{a}:2").expect("it is there");
+    let _: () = connection.copy("{a}:2", "{a}:3", redis::CopyOptions::default()).expect("it is there");
+    let values: Vec<Option<String>> = connection.mget(&["{a}:1", "{a}:3", "b", "c"]).expect("they are there");
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(values, [None, text("one"), text("two"), text("")]);
+    assert_eq!(connection.publish("nobody", "hears"), Ok(0));
+    let route = Route::with_key("{a}:2", SlotAddr::Master);
+    let route = || RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+    let written = connection.route_command(cmd("SET").arg("{a}:2").arg("").arg("EX").arg(100), route());
+    assert_eq!(written, Ok(redis::Value::Okay));
+    let refused = connection.route_command(cmd("INCR").arg("{a}:3"), route()).expect_err("it is no number");
+    assert!(refused.to_string().contains("not an integer"), "{refused}");
+    let refused: RedisResult<i64> = connection.incr("{a}:3", 1);
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("not an integer")), "{refused:?}");
+    drop(guard);
     assert_eq!(pool.stats().closed.total(), 0);
     // A session on one node among many: the connection is closed.
     for words in [["WATCH", "key"], ["MULTI", ""], ["CLIENT", "ID"]] {
@@ -262,7 +291,7 @@ fn blocked(node: &mut Connection) -> u64 {
 #[test]
 fn nobody_waits_behind_a_reply_of_a_node_that_did_not_come_in_time() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs").read_timeout(Some(SHORT));
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
     let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
     let (_, mut node, key) = owners(&cluster).pop().expect("there are three");
 
@@ -270,8 +299,11 @@ fn nobody_waits_behind_a_reply_of_a_node_that_did_not_come_in_time() {
     for (n, blocking) in
         [cmd("BLPOP").arg(&key).arg(0), cmd("BRPOPLPUSH").arg(&key).arg(&key).arg(0)].iter().enumerate()
     {
-        let error = pool.with(|connection| blocking.exec(connection)).expect("it is idle").expect_err("nothing comes");
+        let mut connection = pool.get().expect("it is idle");
+        connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+        let error = blocking.exec(&mut connection).expect_err("nothing comes");
         assert!(error.is_timeout(), "{error}");
+        drop(connection);
         // By another thread.
         let asked = Instant::now();
         while pool.stats().closed.by(CloseReason::Broken) <= n as u64 {
@@ -294,14 +326,17 @@ fn nobody_waits_behind_a_reply_of_a_node_that_did_not_come_in_time() {
 #[test]
 fn a_command_that_a_node_is_slow_to_answer_is_done_once_at_the_most() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs").read_timeout(Some(SHORT));
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
     let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
     let (port, mut node, key) = owners(&cluster).pop().expect("there are three");
+    let mut connection = pool.get().expect("it is idle");
     // What has been sent is done when it goes on, also for who has hung up by then.
     cluster.node(port).stop();
-    let counted: RedisResult<i64> = pool.with(|connection| connection.incr(&key, 1)).expect("it is idle");
+    connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+    let counted: RedisResult<i64> = connection.incr(&key, 1);
     cluster.node(port).cont();
     assert!(counted.expect_err("it hangs").is_timeout());
+    drop(connection);
     let asked = Instant::now();
     let count: Option<i64> = loop {
         // Its connection is served in the same round, or before.
@@ -317,7 +352,7 @@ fn a_command_that_a_node_is_slow_to_answer_is_done_once_at_the_most() {
 #[test]
 fn a_lost_socket_to_one_node_is_replaced_by_itself_and_time_outs_end_with_the_lease() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs").read_timeout(Some(PATIENCE));
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
     let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
     for (_, mut node, key) in owners(&cluster) {
         cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut node).expect("it answers");

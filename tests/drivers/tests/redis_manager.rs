@@ -14,7 +14,7 @@ use std::{
 };
 
 use millpond::{
-    Builder, CloseReason, ErrorKind, Pool, PooledConnection, Validation,
+    Builder, CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation,
     redis::{Check, Error, OnReturn, RedisConnection, RedisManager, RedisPool},
 };
 use millpond_drivers::{PATIENCE, Redis, SHORT, assert_whole, fill};
@@ -113,7 +113,7 @@ fn one_call_gets_sets_pipes_and_runs_scripts() {
 fn each_database_has_a_pool_of_its_own() {
     let Some(redis) = Redis::shared() else { return };
     let url = |db: u32| format!("redis://127.0.0.1:{}/{db}", redis.port());
-    let [three, four] = [3, 4].map(|db| RedisPool::new(url(db)).expect("the server is up"));
+    let [three, four] = [3, 4].map(|db| single(RedisManager::new(url(db)).expect("it is a URL")));
     three.set("where", "three").expect("it is written");
     four.set("where", "four").expect("it is written");
     assert_eq!(three.get_value::<String>("where").expect("it is there"), "three");
@@ -342,13 +342,16 @@ fn a_reply_that_was_not_read_is_nobody_elses() {
 #[test]
 fn replies_that_are_fewer_or_more_than_the_requests_end_the_connection() {
     let Some(redis) = Redis::shared() else { return };
-    let pool = single(manager(redis).read_timeout(Some(SHORT)));
+    let pool = single(manager(redis));
     pool.set("few:mine", "my value").expect("it is written");
     let packed = redis::pipe().get("few:mine").get("few:other").get_packed_pipeline();
     let ask: [fn(&mut RedisConnection, &[u8]) -> bool; 4] = [
         |connection, packed| connection.req_packed_commands(packed, 0, 1).is_ok(),
         |connection, packed| connection.req_packed_command(packed).is_ok(),
-        |connection, packed| connection.req_packed_commands(packed, 0, 3).is_err(),
+        |connection, packed| {
+            connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+            connection.req_packed_commands(packed, 0, 3).is_err()
+        },
         |connection, packed| {
             let _ = connection.raw();
             connection.req_packed_commands(packed, 1, 0).is_ok()
@@ -540,17 +543,19 @@ fn a_pipeline_to_a_server_that_hangs_waits_once_and_not_for_each_reply() {
 fn connecting_to_a_server_that_hangs_waits_once_and_not_for_each_reply() {
     let Some(redis) = Redis::start() else { return };
     let url = format!("redis://:s3cr3t@127.0.0.1:{}/1", redis.port());
-    let pool = builder(RedisManager::new(url).expect("it is a URL").connect_timeout(Some(SHORT)));
-    let pool = pool.connection_timeout(2 * SHORT).build_lazy().expect("nothing is opened");
+    let manager = RedisManager::new(url.as_str()).expect("it is a URL").connect_timeout(Some(SHORT));
+    let driver = Client::open(url).expect("it is a URL");
     redis.stop();
     let begun = Instant::now();
-    let errors: Vec<_> = (0..5).map(|_| pool.get().map(drop).expect_err("it hangs")).collect();
+    let error = manager.connect().map(drop).expect_err("it hangs");
     let took = begun.elapsed();
+    let begun = Instant::now();
+    driver.get_connection_with_timeout(SHORT).map(drop).expect_err("it hangs");
+    let alone = begun.elapsed();
     redis.cont();
-    // Two attempts fit into the time of a checkout, so that the caller learns what is wrong.
-    let told = errors.iter().filter(|error| error.source().is_some()).count();
-    assert!(told > 0, "{errors:?} after {took:?}");
-    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
+    assert!(error.is_timeout(), "{error}");
+    println!("{took:?}, and the driver by itself {alone:?}");
+    assert!(2 * took < alone, "{took:?}, and the driver by itself {alone:?}");
 }
 
 #[test]
@@ -676,6 +681,7 @@ fn who_goes_on_writing_to_a_replica_does_not_make_the_pool_reconnect_each_time()
     let opened = pool.stats().opened;
     let most = 4 * (2 + begun.elapsed().as_secs());
     println!("500 refused writes, {opened} connections opened");
+    assert!(opened > 4, "nobody has noticed");
     assert!(opened <= most, "{opened} connections for 500 refused writes");
     promote(&mut observer);
     pool.set("k", 1).expect("it is written");

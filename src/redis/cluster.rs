@@ -61,6 +61,8 @@ use std::time::{Duration, Instant};
 ///
 /// let error = RedisClusterManager::new(["redis://10.0.0.1:6379", "redis://10.0.0.2:99999"]).unwrap_err();
 /// assert!(error.to_string().contains("the port \"99999\""));
+/// let error = RedisClusterManager::new(["redis://10.0.0.1:6379/3"]).unwrap_err();
+/// assert!(error.to_string().contains("only the database 0"));
 /// ```
 #[derive(Clone)]
 pub struct RedisClusterManager {
@@ -82,9 +84,13 @@ impl RedisClusterManager {
     ///
     /// # Errors
     ///
-    /// A URL cannot be used; the error says which part of it, and shows no password. Or there is none.
+    /// A URL cannot be used, or names a database; the error says which part of it, and shows no password. Or there is none.
     pub fn new<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> RedisResult<Self> {
         let nodes: Vec<_> = urls.into_iter().map(|url| address::parse(url.as_ref())).collect::<RedisResult<_>>()?;
+        if nodes.iter().any(|node| node.redis_settings().db() != 0) {
+            // The driver would leave it out.
+            return Err(RedisError::from((ErrorKind::InvalidClientConfig, "a cluster has only the database 0")));
+        }
         let client = ClusterClient::builder(nodes.clone())
             // For what is asked of the driver itself (`RedisClusterConnection::ask`): one is what it needs to follow a node that
             // says where a key is, and to connect again.

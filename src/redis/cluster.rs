@@ -129,8 +129,9 @@ impl RedisClusterManager {
     /// one for its borrower: [`RedisClusterConnection::set_read_timeout`]. After a time-out the connection is not lent again.
     /// `None` waits for ever.
     ///
-    /// It is asked for once, with two exceptions, whose second wait is as long: a command that goes to all nodes or to one that
-    /// is named by its address ([`route_command`](RedisClusterConnection::route_command)) is sent again by the driver.
+    /// It is waited for once. The exceptions are what goes to all nodes or is about a node (`FLUSHALL`, `SCRIPT`, `CONFIG`), what is
+    /// sent to an address ([`route_command`](RedisClusterConnection::route_command)), and `MGET`, `SDIFF`, `SINTER` and
+    /// `SUNION`: those the driver sends once again, and waits as long.
     #[must_use]
     pub fn read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.read_timeout = timeout.map(|timeout| timeout.max(SHORTEST));
@@ -189,7 +190,7 @@ impl Manager for RedisClusterManager {
     /// Any node will do: if all had to answer, one that is down would close every connection of every process, and all of
     /// them would be opened again, to the nodes that are left.
     fn is_valid(&self, connection: &mut RedisClusterConnection) -> RedisResult<()> {
-        match connection.inner.route_command(&::redis::cmd("PING"), ANY_NODE)? {
+        match connection.ask(|inner| inner.route_command(&::redis::cmd("PING"), ANY_NODE))? {
             Value::SimpleString(word) if word == "PONG" => Ok(()),
             _ => Err(RedisError::from((ErrorKind::UnexpectedReturnType, "the answer to PING is not PONG"))),
         }
@@ -453,7 +454,7 @@ impl RedisClusterConnection {
             return self.ask(|inner| Ok(map.is_known_to(inner))).unwrap_or(false);
         }
         // It may have asked a node that did not know yet: then it is done again the next time.
-        self.settled = map.teach(&mut self.inner) && map.is_known_to(&mut self.inner);
+        self.settled = self.ask(|inner| Ok(map.teach(inner) && map.is_known_to(inner))).unwrap_or(false);
         self.map = map;
         self.settled
     }

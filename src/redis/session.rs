@@ -4,7 +4,7 @@
 //! is forgotten here, or invented later, costs a needless reset and never a leak.
 
 #[cfg(feature = "redis-cluster")]
-use ::redis::cluster_routing::{Route, SlotAddr};
+use ::redis::cluster_routing::{Route, Slot, SlotAddr};
 use ::redis::{Arg, Cmd};
 
 /// What one command does to the session.
@@ -185,7 +185,7 @@ pub(super) fn stays_on_a_node(name: &[u8], next: Option<&[u8]>) -> bool {
 /// do.
 #[cfg(feature = "redis-cluster")]
 pub(super) fn not_for_pipelines(command: &Cmd) -> Option<Option<Route>> {
-    const BY_KEY: [&str; 14] = [
+    const BY_KEY: [&str; 15] = [
         "BRPOPLPUSH",
         "MOVE",
         "MSETEX",
@@ -200,6 +200,7 @@ pub(super) fn not_for_pipelines(command: &Cmd) -> Option<Option<Route>> {
         "SUNIONSTORE",
         "BITOP",
         "PUBLISH",
+        "MSET",
     ];
     let mut words = command.args_iter().map(|word| match word {
         Arg::Simple(word) => word,
@@ -212,6 +213,12 @@ pub(super) fn not_for_pipelines(command: &Cmd) -> Option<Option<Route>> {
     }
     if is("PUBLISH") {
         return Some(None);
+    }
+    if is("MSET") {
+        let mut slots = words.step_by(2).map(Slot::for_key);
+        let first = slots.next()?;
+        // Where there are several the driver splits it up, and tries no part again.
+        return slots.all(|slot| slot == first).then_some(Some(Route::with_slot(first, SlotAddr::Master)));
     }
     // `BITOP operation destination …`; `MSETEX count key …`; of the others the key comes first.
     let key = words.nth(usize::from(is("BITOP") || is("MSETEX")))?;

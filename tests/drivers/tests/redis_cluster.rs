@@ -227,11 +227,12 @@ fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
     let mut guard = pool.get().expect("it is idle");
     let connection: &mut RedisClusterConnection = &mut guard;
     let _: () = connection.mset(&[("{a}:1", "one"), ("b", "two"), ("c", "")]).expect("it is written");
+    let _: () = connection.mset(&[("{a}:4", "four"), ("{a}:5", "five")]).expect("they are in one slot");
     let _: () = connection.rename("{a}:1", "{a}:2").expect("it is there");
     let _: () = connection.copy("{a}:2", "{a}:3", redis::CopyOptions::default()).expect("it is there");
-    let values: Vec<Option<String>> = connection.mget(&["{a}:1", "{a}:3", "b", "c"]).expect("they are there");
+    let values: Vec<Option<String>> = connection.mget(&["{a}:1", "{a}:3", "b", "c", "{a}:5"]).expect("they are there");
     let text = |text: &str| Some(text.to_owned());
-    assert_eq!(values, [None, text("one"), text("two"), text("")]);
+    assert_eq!(values, [None, text("one"), text("two"), text(""), text("five")]);
     assert_eq!(connection.publish("nobody", "hears"), Ok(0));
     let route = Route::with_key("{a}:2", SlotAddr::Master);
     let route = || RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));

@@ -27,6 +27,7 @@ fn redis_stand_in() -> String {
     fn answer(keys: &mut HashMap<String, String>, words: &[&str]) -> String {
         match *words {
             ["PING"] => "+PONG\r\n".to_owned(),
+            ["PING", word] => format!("${}\r\n{word}\r\n", word.len()),
             ["SET", key, value, ..] => {
                 keys.insert(key.to_owned(), value.to_owned());
                 "+OK\r\n".to_owned()

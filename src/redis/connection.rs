@@ -2,7 +2,9 @@
 
 use super::session::{Forecast, Traces};
 use super::shared::Shared;
-use ::redis::{Cmd, Connection, ConnectionLike, ErrorKind, PubSub, RedisError, RedisResult, ServerErrorKind, Value};
+use ::redis::{
+    Cmd, Connection, ConnectionLike, ErrorKind, PubSub, RedisError, RedisResult, ServerError, ServerErrorKind, Value,
+};
 use std::fmt;
 use std::io;
 use std::slice;
@@ -27,7 +29,8 @@ pub(super) fn now() -> Instant {
 ///
 /// - It knows whether a command has left something behind, and is only cleaned on its return if one has.
 /// - After a time-out, a lost connection or a reply that cannot be understood it is not lent again: nobody waits behind a
-///   reply that comes too late, or reads it as his own.
+///   reply that comes too late, or reads it as his own. Nor is it after packed requests of which fewer or more replies were
+///   read than there are requests.
 /// - After a reply `READONLY` neither it nor any other that was opened before is lent again: see
 ///   [`RedisManager::replica`](super::RedisManager::replica).
 /// - A pipeline gives up at the first reply that does not come within the read time-out. (redis-rs goes on to wait for each
@@ -73,7 +76,7 @@ enum State {
     Good,
     /// By who has it, and by nobody after that.
     Spent,
-    /// Replies are missing, so that the next one could be anybody's.
+    /// Replies are missing, or there are too many, so that the next one could be anybody's.
     Dead,
 }
 
@@ -96,7 +99,8 @@ impl RedisConnection {
     ///
     /// What is done with it is not seen: its return costs a reset whatever it was, and after a time-out that reset is what
     /// finds out that replies are missing, for up to
-    /// [`reset_timeout`](super::RedisManager::reset_timeout). `READONLY` is not noticed. A push sender stays with the
+    /// [`reset_timeout`](super::RedisManager::reset_timeout). `READONLY` is not noticed, and what `RESET` does not undo
+    /// (`CLIENT NO-EVICT`) stays. A push sender stays with the
     /// connection: who sets one discards the connection afterwards
     /// ([`PooledConnection::discard`](crate::PooledConnection::discard)).
     pub fn raw(&mut self) -> &mut Connection {
@@ -169,57 +173,87 @@ impl RedisConnection {
         Ok(())
     }
 
-    /// Sends requests of the manager's own, and reads their replies, all before `limit` has passed. The time-outs are left
-    /// as they come.
+    /// Sends requests of the manager's own, and reads their replies, all before `limit` has passed. (The time for one reply
+    /// runs anew with each piece of it that comes.) The time-outs are left as they come.
+    ///
+    /// # Errors
+    ///
+    /// A server that hangs up says why in place of the first reply: that is the error then.
     pub(super) fn exchange(
         &mut self,
         packed: &[u8],
         replies: usize,
         limit: Option<Duration>,
     ) -> RedisResult<Vec<Value>> {
-        let begun = now();
+        let until = limit.map(|limit| (now(), limit));
         if let Some(limit) = limit {
             self.timeouts_changed = true;
             self.inner.set_write_timeout(Some(limit))?;
         }
-        self.send(packed)?;
+        let sent = self.send(packed);
+        if sent.as_ref().is_err_and(|error| !error.is_connection_dropped()) {
+            return sent.map(|()| Vec::new());
+        }
         let mut values = Vec::with_capacity(replies);
         while values.len() < replies {
-            if let Some(limit) = limit {
+            match (self.receive_until(until), values.as_slice()) {
+                (Ok(value), _) => values.push(value),
+                (Err(error), [Value::ServerError(reason)]) if error.is_connection_dropped() => {
+                    return Err(reason.clone().into());
+                }
+                // Where sending has failed because the server had hung up, what it said can still be read.
+                (Err(error), _) => return Err(sent.err().unwrap_or(error)),
+            }
+        }
+        sent.map(|()| values)
+    }
+
+    /// The next reply, to a request of the manager's own.
+    fn receive_until(&mut self, until: Option<(Instant, Duration)>) -> RedisResult<Value> {
+        loop {
+            if let Some((begun, limit)) = until {
                 let left = limit.saturating_sub(begun.elapsed());
                 if left.is_zero() {
+                    self.spend(State::Dead);
                     return Err(io::Error::from(io::ErrorKind::TimedOut).into());
                 }
                 self.inner.set_read_timeout(Some(left))?;
             }
-            values.push(self.receive(State::Dead)?);
+            match self.inner.recv_response() {
+                Ok(Value::Push { .. }) => {}
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    self.note_error(&error, State::Dead);
+                    return Err(error);
+                }
+            }
         }
-        Ok(values)
     }
 
     /// Refuses where the next reply could be anybody's; otherwise writes down what is about to be sent.
     fn begin(&mut self, forecast: Forecast) -> RedisResult<()> {
         if self.state == State::Dead {
-            let text = "replies are missing on this connection since a time-out; it is closed on its return";
+            let text = "replies are missing on this connection, since a time-out perhaps; it is closed on its return";
             return Err(io::Error::new(io::ErrorKind::NotConnected, text).into());
         }
         self.traces = forecast.at_worst;
         Ok(())
     }
 
-    /// Draws conclusions from the replies.
+    /// Draws conclusions from the replies. Where their number is not that of the requests, the next one is another one's.
     fn end<'a>(&mut self, forecast: Forecast, values: impl IntoIterator<Item = &'a Value>) {
-        let mut refused = false;
+        let (mut refused, mut replies) = (false, 0);
         for value in values {
+            replies += 1;
             match value {
                 Value::ServerError(error) => {
                     refused = true;
-                    self.note_refusal(error.kind(), error.code());
+                    self.note_refusal(error);
                 }
                 // What `EXEC` returns, for one.
                 Value::Array(items) => items.iter().for_each(|item| {
                     if let Value::ServerError(error) = item {
-                        self.note_refusal(error.kind(), error.code());
+                        self.note_refusal(error);
                     }
                 }),
                 _ => {}
@@ -228,12 +262,17 @@ impl RedisConnection {
         if !refused {
             self.traces = forecast.at_best;
         }
+        if forecast.requests.is_some_and(|requests| requests != replies) {
+            self.spend(State::Dead);
+        }
     }
 
-    fn note_refusal(&mut self, kind: Option<ServerErrorKind>, code: &str) {
-        if kind == Some(ServerErrorKind::ReadOnly) {
+    fn note_refusal(&mut self, error: &ServerError) {
+        // The server's own words: a script may use the code for errors of its own.
+        let demoted = || error.details().is_some_and(|said| said.contains("You can't write against a read only"));
+        if error.kind() == Some(ServerErrorKind::ReadOnly) && demoted() {
             self.note_demotion();
-        } else if code == "NOAUTH" {
+        } else if error.code() == "NOAUTH" {
             // The user it was logged in as is gone.
             self.spend(State::Spent);
         }
@@ -323,7 +362,12 @@ impl ConnectionLike for RedisConnection {
         self.begin(forecast)?;
         if self.traces.has(Traces::UNSEEN) {
             let ask = |inner: &mut Connection| inner.req_packed_commands(packed, offset, count);
-            return self.by_driver(forecast, State::Dead, ask, Vec::as_slice);
+            let reply = self.by_driver(Forecast { requests: None, ..forecast }, State::Dead, ask, Vec::as_slice);
+            // Of those before `offset` the driver keeps the replies to itself.
+            if forecast.requests.is_some_and(|requests| requests != offset + count) {
+                self.spend(State::Dead);
+            }
+            return reply;
         }
         self.send(packed)?;
         // Where one reply does not come, those behind it do not either: waiting for each would add up.

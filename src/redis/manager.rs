@@ -119,8 +119,8 @@ impl RedisManager {
     /// a caller hears from the driver what is wrong. `None` waits as long as the system does (minutes), and for checks as long as
     /// [`read_timeout`](Self::read_timeout) says.
     ///
-    /// Looking a name up is not covered, and each of several addresses of a name has the time for itself. Zero counts as
-    /// one millisecond, here and below.
+    /// Looking a name up is not covered; each of several addresses of a name has the time for itself, and so has each piece of a
+    /// reply that comes in pieces. Zero counts as one millisecond, here and below.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.connect_timeout = usable(timeout);
@@ -170,7 +170,8 @@ impl RedisManager {
 
     /// How long cleaning may take. Default: 250 ms, for a round trip that takes 10 µs in the same machine, and 1 ms in the same
     /// building. Cleaning runs on the thread that drops the guard, which is held up no longer than this; a connection that was
-    /// not cleaned by then is closed.
+    /// not cleaned by then is closed. (The time is looked at between replies. A server that sends a single reply in pieces may
+    /// take this long for each of them.)
     #[must_use]
     pub fn reset_timeout(mut self, timeout: Duration) -> Self {
         self.cleaner.limit = timeout.max(SHORTEST);
@@ -294,7 +295,7 @@ impl Manager for RedisManager {
             | ErrorKind::InvalidClientConfig
             | ErrorKind::RESP3NotSupported
             | ErrorKind::Server(ServerErrorKind::NoPerm) => Fault::Permanent,
-            _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPROTO")) => Fault::Permanent,
+            _ if matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPROTO" | "DENIED")) => Fault::Permanent,
             _ => Fault::Transient,
         }
     }

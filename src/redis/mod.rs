@@ -43,7 +43,8 @@
 //!
 //! - A pool is for one logical database, that of its URL. For another one, make another pool.
 //! - What [`Builder::on_open`](crate::Builder::on_open) sets up on a connection (a name, tracking) is seen as left behind,
-//!   too, and is gone after the first return. With [`OnReturn::Nothing`] it stays.
+//!   too, and is gone after the first return; with `CLIENT NO-EVICT`, `NO-TOUCH` or `SETINFO`, which nothing undoes, the connection
+//!   is. With [`OnReturn::Nothing`] it stays.
 //! - Cleaning runs on the thread that drops the guard, for 250 ms at the most
 //!   ([`RedisManager::reset_timeout`]).
 //!
@@ -54,9 +55,10 @@
 //! | no reply in time | the command | the connection is closed on its return |
 //! | the same over [`RedisConnection::raw`] | the cleaning, which waits for its own reply | the same |
 //! | the connection was lost, or a reply makes no sense | the command, or the check of an idle one | the same |
+//! | a reply was not read (`set_no_response`), or packed requests are not as many as their replies | the cleaning, or the count | the same |
 //! | `READONLY`: the server was demoted | the command that wrote | it is closed on its return, and so is every other connection that was opened before; a [`RedisPool`] replaces those that lie idle before it lends again, a plain `Pool` when it checks them |
 //! | demoted, and nobody writes | the check, if it asks for the role ([`Check::Primary`]) | all are closed, and none is opened until the address leads to a primary |
-//! | a wrong password, no such database | connecting | all who wait get the server's words at once |
+//! | a wrong password, no such database, protected mode | connecting | all who wait get the server's words at once |
 //! | `LOADING`, too many clients | connecting | tried again, with the pauses of [`Builder::retry`](crate::Builder::retry) |
 //!
 //! What nobody notices: a demotion, where the check only pings and nobody writes; a demotion that is seen over

@@ -3,7 +3,7 @@
 use super::connection::RedisConnection;
 use super::error::Error;
 use super::manager::RedisManager;
-use crate::{Builder, Pool, PooledConnection};
+use crate::{Bound, Builder, Pool, PooledConnection};
 use ::redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ScriptInvocation, ToRedisArgs};
 use std::fmt;
 use std::ops::Deref;
@@ -205,6 +205,16 @@ impl RedisPool {
     #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut RedisConnection) -> R) -> Result<R, crate::Error> {
         self.renewed().with(f)
+    }
+
+    /// [`Pool::bind`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[track_caller]
+    pub fn bind(&self) -> Result<Bound<RedisManager>, crate::Error> {
+        self.renewed().bind()
     }
 
     /// The pool, without connections from before a demotion that somebody has met.

@@ -4,7 +4,8 @@ use super::connection::RedisConnection;
 use super::handshake;
 use super::session::Traces;
 use super::shared::{ResetSupport, Shared};
-use ::redis::{ErrorKind, RedisConnectionInfo, RedisError, RedisResult, Value};
+use ::redis::{ErrorKind, Pipeline, RedisConnectionInfo, RedisError, RedisResult, ServerError, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What is done with a connection that comes back, if a command has left something behind on it: an open `MULTI`, a `WATCH`,
@@ -15,10 +16,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnReturn {
-    /// `RESET`, which undoes everything, and in the same round trip `AUTH` or `HELLO` and `SELECT`, because it also logs out
-    /// and goes back to RESP2 and database 0. What [`Builder::on_open`](crate::Builder::on_open) has set up goes with it.
+    /// `RESET`, and in the same round trip `AUTH` or `HELLO` and `SELECT`, because it also logs out and goes back to RESP2 and
+    /// database 0. What [`Builder::on_open`](crate::Builder::on_open) has set up goes with it. A connection is closed after what
+    /// not even `RESET` undoes: `CLIENT NO-EVICT`, `CLIENT NO-TOUCH` and `CLIENT SETINFO`.
     ///
-    /// Redis 6.2 or newer, and Valkey. A server that refuses the command is asked once; from then on it is as with
+    /// Redis 6.2 or newer, and Valkey. A server that does not know the command is asked once; from then on it is as with
     /// [`Unwatch`](Self::Unwatch), and a warning says so.
     #[default]
     Reset,
@@ -35,15 +37,14 @@ pub enum OnReturn {
 pub(super) struct Cleaner {
     pub(super) how: OnReturn,
     pub(super) limit: Duration,
-    /// `RESET` and what restores the session, and how many replies there will be.
-    everything: (Vec<u8>, usize),
+    /// `RESET` and what restores the session.
+    everything: Pipeline,
     db: i64,
 }
 
 impl Cleaner {
     pub(super) fn new(settings: &RedisConnectionInfo) -> Self {
-        let commands = handshake::reset(settings);
-        let everything = (commands.get_packed_pipeline(), commands.len());
+        let everything = handshake::reset(settings);
         Self { how: OnReturn::Reset, limit: Duration::from_millis(250), everything, db: settings.db() }
     }
 
@@ -58,6 +59,11 @@ impl Cleaner {
             OnReturn::Close => {
                 return Err(unclean("the connection was left in a state that is not undone (OnReturn::Close)"));
             }
+            _ if connection.traces().has(Traces::LASTING) => {
+                return Err(unclean(
+                    "the connection was left in a state that not even RESET undoes (CLIENT NO-EVICT ...)",
+                ));
+            }
             OnReturn::Reset if shared.reset_support() != ResetSupport::Refused => {
                 if !self.reset(connection, shared)? {
                     self.unwatch(connection)?;
@@ -71,8 +77,7 @@ impl Cleaner {
 
     /// `false` if the server does not know `RESET`.
     fn reset(&self, connection: &mut RedisConnection, shared: &Shared) -> RedisResult<bool> {
-        let (packed, count) = &self.everything;
-        let replies = connection.exchange(packed, *count, Some(self.limit)).inspect_err(|error| {
+        let replies = self.exchange(connection, &self.everything).inspect_err(|error| {
             let untried = shared.reset_support() == ResetSupport::Untried;
             if untried && error.is_connection_dropped() {
                 log::debug!(
@@ -84,24 +89,25 @@ impl Cleaner {
         let mut replies = replies.into_iter();
         match replies.next() {
             Some(Value::SimpleString(word)) if word == "RESET" => {}
-            Some(Value::ServerError(refusal)) => {
-                if shared.set_reset_support(ResetSupport::Refused) != ResetSupport::Refused {
-                    log::warn!(
-                        "the server refuses RESET ({refusal}): connections are cleaned as with OnReturn::Unwatch from now on, \
-                         and closed where that is not enough"
-                    );
-                }
+            Some(Value::ServerError(refusal)) if is_unknown(&refusal) && shared.give_reset_up() => {
+                log::warn!(
+                    "the server refuses RESET ({refusal}): connections are cleaned as with OnReturn::Unwatch from now on, \
+                     and closed where that is not enough"
+                );
                 return Ok(false);
             }
-            // A message to a subscriber that came before it, say. Then the true replies are still to come, and would be read by
-            // the next user, each for another command.
+            Some(Value::ServerError(refusal)) => {
+                return if shared.reset_support() == ResetSupport::Refused { Ok(false) } else { Err(refusal.into()) };
+            }
+            // A message to a subscriber that came before it, say.
             _ => return Err(unclean("the reply to RESET is another one's")),
         }
-        // The rest are AUTH or HELLO, and SELECT.
-        replies.try_for_each(|reply| reply.extract_error().map(drop))?;
-        if shared.reset_support() == ResetSupport::Untried {
-            shared.set_reset_support(ResetSupport::Works);
-        }
+        // To AUTH, HELLO and SELECT.
+        replies.try_for_each(|reply| match reply.extract_error()? {
+            Value::Okay | Value::Map(_) => Ok(()),
+            _ => Err(unclean("a reply to what follows RESET is another one's")),
+        })?;
+        shared.reset_works();
         Ok(true)
     }
 
@@ -121,14 +127,40 @@ impl Cleaner {
         if traces.has(Traces::SELECT) {
             commands.cmd("SELECT").arg(self.db);
         }
-        let replies = connection.exchange(&commands.get_packed_pipeline(), commands.len(), Some(self.limit))?;
-        // Whether there is a transaction is not certain, and where there is none `DISCARD` is refused.
-        let certain = replies.into_iter().skip(usize::from(discards));
-        certain.map(Value::extract_error).try_for_each(|reply| match reply? {
+        let replies = self.exchange(connection, &commands)?;
+        replies.into_iter().enumerate().try_for_each(|(at, reply)| match reply {
             Value::Okay => Ok(()),
+            // Whether there is a transaction is not certain.
+            Value::ServerError(refusal)
+                if discards && at == 0 && refusal.details() == Some("DISCARD without MULTI") =>
+            {
+                Ok(())
+            }
+            Value::ServerError(refusal) => Err(refusal.into()),
             _ => Err(unclean("a reply that is not OK")),
         })
     }
+
+    /// The replies to the commands, and no others: a reply that was still to come would be read in place of the first of
+    /// them, and the last one by the next user. So what comes last must be the answer to a question that nobody else has asked.
+    fn exchange(&self, connection: &mut RedisConnection, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        static QUESTIONS: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: a number that is not given twice.
+        let question = format!("millpond:{}", QUESTIONS.fetch_add(1, Ordering::Relaxed));
+        let mut packed = commands.get_packed_pipeline();
+        // Not `ECHO`, which users that the server restricts may call less often than the `PING` of the checks.
+        packed.extend(::redis::cmd("PING").arg(&question).get_packed_command());
+        let mut replies = connection.exchange(&packed, commands.len() + 1, Some(self.limit))?;
+        match replies.pop() {
+            Some(Value::BulkString(answer)) if answer == question.as_bytes() => Ok(replies),
+            _ => Err(unclean("there are other replies on the connection than those to the commands that clean it")),
+        }
+    }
+}
+
+fn is_unknown(refusal: &ServerError) -> bool {
+    let said = refusal.details().unwrap_or_default();
+    refusal.code() == "ERR" && said.contains("unknown command") && said.contains("RESET")
 }
 
 fn unclean(what: &'static str) -> RedisError {

@@ -3,6 +3,8 @@
 //! A list names the commands that leave nothing; whatever is not in it counts as having left something. So a command that
 //! is forgotten here, or invented later, costs a needless reset and never a leak.
 
+#[cfg(feature = "redis-cluster")]
+use ::redis::cluster_routing::{Route, Slot, SlotAddr};
 use ::redis::{Arg, Cmd};
 
 /// What one command does to the session.
@@ -17,6 +19,8 @@ enum Effect {
     Select,
     /// Subscriptions, tracking, reply modes, names, another user: all that only `RESET` undoes, and all that is unknown.
     Other,
+    /// What not even `RESET` undoes.
+    Lasting,
 }
 
 /// What the commands of a session have left behind so far.
@@ -39,9 +43,12 @@ impl Traces {
         self.0 & which.0 != 0
     }
 
+    /// `CLIENT NO-EVICT` and the like, which only end with the connection.
+    pub(super) const LASTING: Self = Self(32);
+
     /// Whether there is more than commands about transactions and databases can undo.
     pub(super) fn needs_all(self) -> bool {
-        self.has(Self::OTHER) || self.has(Self::UNSEEN)
+        self.has(Self(Self::OTHER.0 | Self::UNSEEN.0 | Self::LASTING.0))
     }
 
     pub(super) fn add(&mut self, which: Self) {
@@ -60,6 +67,7 @@ impl Traces {
             Effect::Watch => self.add(Self::WATCH),
             Effect::Select => self.add(Self::SELECT),
             Effect::Other => self.add(Self::OTHER),
+            Effect::Lasting => self.add(Self::LASTING),
         }
     }
 
@@ -84,6 +92,8 @@ pub(super) struct Forecast {
     pub(super) at_worst: Traces,
     /// When every reply has come and none is an error.
     pub(super) at_best: Traces,
+    /// How many requests there are, if that is known: as many replies must come.
+    pub(super) requests: Option<usize>,
 }
 
 impl Forecast {
@@ -102,26 +112,29 @@ impl Forecast {
 
     fn unknown(mut before: Traces) -> Self {
         before.add(Traces::OTHER);
-        Self { at_worst: before, at_best: before }
+        Self { at_worst: before, at_best: before, requests: None }
     }
 
     /// Of one command, by its words; an argument that is not known yet is none.
     fn of_command<'a>(before: Traces, mut words: impl Iterator<Item = Option<&'a [u8]>>) -> Self {
         let Some(name) = words.next().flatten() else { return Self::unknown(before) };
-        let mut forecast = Self { at_worst: before, at_best: before };
+        let mut forecast = Self { at_worst: before, at_best: before, requests: Some(1) };
         forecast.add(effect(name, words.next().flatten()));
         forecast
     }
 
     /// Of requests as they go over the wire: arrays of bulk strings, one after the other.
     pub(super) fn of_packed(before: Traces, packed: &[u8]) -> Self {
-        let mut forecast = Self { at_worst: before, at_best: before };
+        let mut forecast = Self { at_worst: before, at_best: before, requests: None };
         let mut rest = packed;
+        let mut requests = 0;
         while !rest.is_empty() {
             let Some(request) = Request::first_of(rest) else { return Self::unknown(before) };
             forecast.add(effect(request.name, request.next));
             rest = request.after;
+            requests += 1;
         }
+        forecast.requests = Some(requests);
         forecast
     }
 
@@ -130,6 +143,99 @@ impl Forecast {
         self.at_best.begin(effect);
         self.at_best.end(effect);
     }
+}
+
+/// Whether a command leaves something behind on the one node of a cluster that it goes to. This is the other way round than
+/// above: there nothing can be undone, and to open a connection to each node again for every command that is not known to be
+/// harmless (those of modules, `CONFIG`, `COMMAND`) costs more than it saves. None of those is known to leave something.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn stays_on_a_node(name: &[u8], next: Option<&[u8]>) -> bool {
+    const HARMFUL: [&str; 24] = [
+        "ASKING",
+        "AUTH",
+        "CLIENT",
+        "DISCARD",
+        "EXEC",
+        "HELLO",
+        "MONITOR",
+        "MULTI",
+        "PSUBSCRIBE",
+        "PSYNC",
+        "PUNSUBSCRIBE",
+        "QUIT",
+        "READONLY",
+        "READWRITE",
+        "REPLCONF",
+        "RESET",
+        "SELECT",
+        "SSUBSCRIBE",
+        "SUBSCRIBE",
+        "SUNSUBSCRIBE",
+        "SYNC",
+        "UNSUBSCRIBE",
+        "UNWATCH",
+        "WATCH",
+    ];
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    let debugs = || next.is_some_and(|next| next.eq_ignore_ascii_case(b"DEBUG"));
+    name.is_empty() || HARMFUL.into_iter().any(is) || (is("SCRIPT") && debugs())
+}
+
+/// Commands that change something, and that the driver does not take in a pipeline: where they go, or nothing if any node will
+/// do.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn not_for_pipelines(command: &Cmd) -> Option<Option<Route>> {
+    const BY_KEY: [&str; 15] = [
+        "BRPOPLPUSH",
+        "MOVE",
+        "MSETEX",
+        "MSETNX",
+        "RENAME",
+        "RENAMENX",
+        "RPOPLPUSH",
+        "SDIFFSTORE",
+        "SINTERSTORE",
+        "SMOVE",
+        "SORT",
+        "SUNIONSTORE",
+        "BITOP",
+        "PUBLISH",
+        "MSET",
+    ];
+    let mut words = command.args_iter().map(|word| match word {
+        Arg::Simple(word) => word,
+        _ => &[],
+    });
+    let name = words.next()?;
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+    if !BY_KEY.into_iter().any(is) {
+        return None;
+    }
+    if is("PUBLISH") {
+        return Some(None);
+    }
+    if is("MSET") {
+        let mut slots = words.step_by(2).map(Slot::for_key);
+        let first = slots.next()?;
+        // Where there are several the driver splits it up, and tries no part again.
+        return slots.all(|slot| slot == first).then_some(Some(Route::with_slot(first, SlotAddr::Master)));
+    }
+    // `BITOP operation destination …`; `MSETEX count key …`; of the others the key comes first.
+    let key = words.nth(usize::from(is("BITOP") || is("MSETEX")))?;
+    Some(Some(Route::with_key(key, SlotAddr::Master)))
+}
+
+/// The one command that these bytes are.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn unpack(packed: &[u8]) -> Option<Cmd> {
+    let mut command = Cmd::new();
+    let (count, mut rest) = split_number(packed, b'*')?;
+    for _ in 0..count {
+        let (length, after) = split_number(rest, b'$')?;
+        command.arg(after.get(..length)?);
+        rest = after.get(length..)?.strip_prefix(b"\r\n")?;
+    }
+    (count > 0 && rest.is_empty()).then_some(command)
 }
 
 /// A request as it goes over the wire.
@@ -167,6 +273,9 @@ fn split_number(text: &[u8], sign: u8) -> Option<(usize, &[u8])> {
     Some((number, text.get(digits..)?.strip_prefix(b"\r\n")?))
 }
 
+/// Subcommands of `CLIENT` whose effect `RESET` leaves as it is.
+const LASTING: [&[u8]; 3] = [b"NO-EVICT", b"NO-TOUCH", b"SETINFO"];
+
 fn effect(name: &[u8], next: Option<&[u8]>) -> Effect {
     // On the stack and in upper case, as the list is.
     let mut upper = [0; LONGEST];
@@ -179,6 +288,9 @@ fn effect(name: &[u8], next: Option<&[u8]>) -> Effect {
         b"WATCH" => Effect::Watch,
         b"UNWATCH" => Effect::Unwatch,
         b"SELECT" => Effect::Select,
+        b"CLIENT" if next.is_some_and(|next| LASTING.into_iter().any(|what| next.eq_ignore_ascii_case(what))) => {
+            Effect::Lasting
+        }
         // Its relative `SCRIPT DEBUG` leaves something.
         b"SCRIPT" if next.is_some_and(|next| next.eq_ignore_ascii_case(b"LOAD")) => Effect::Nothing,
         name => {
@@ -268,8 +380,16 @@ mod tests {
         assert_eq!(both(&[&["GET", "k"], &["GET", "SELECT"]]), (clean, clean));
         assert_eq!(both(&[&["SCRIPT", "load", "return 1"]]), (clean, clean));
         assert_eq!(both(&[&["SCRIPT", "DEBUG", "LOAD"]]), (Traces::OTHER, Traces::OTHER));
+        assert_eq!(both(&[&["client", "no-evict", "on"]]), (Traces::LASTING, Traces::LASTING));
         let other = Forecast::of_packed(Traces::WATCH, &packed(&[&["CLIENT", "REPLY", "OFF"]]));
         assert_eq!((other.at_worst, other.at_best), (Traces(10), Traces(10)));
+    }
+
+    #[test]
+    fn requests_are_counted_where_they_can_be_told_apart() {
+        let of = |packed: &[u8]| Forecast::of_packed(Traces::default(), packed).requests;
+        assert_eq!(of(&packed(&[&["GET", "k"], &["NEW.COMMAND"], &["GET", "*3\r\n"]])), Some(3));
+        assert_eq!(of(b"PING\r\n"), None);
     }
 
     #[test]

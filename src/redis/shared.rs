@@ -57,10 +57,13 @@ impl Shared {
         }
     }
 
-    /// Says what it was before.
-    pub(super) fn set_reset_support(&self, support: ResetSupport) -> ResetSupport {
-        let before = self.reset_support();
-        self.reset.store(support as u8, Ordering::Relaxed);
-        before
+    pub(super) fn reset_works(&self) {
+        self.reset.store(ResetSupport::Works as u8, Ordering::Relaxed);
+    }
+
+    /// `true` for the one who finds out that the server does not know the command. It is not believed of one that has known it.
+    pub(super) fn give_reset_up(&self) -> bool {
+        let (untried, refused) = (ResetSupport::Untried as u8, ResetSupport::Refused as u8);
+        self.reset.compare_exchange(untried, refused, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

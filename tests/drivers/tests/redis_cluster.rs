@@ -9,11 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use millpond::{CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation, redis::RedisClusterManager};
-use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, assert_whole, fill};
+use millpond::{
+    CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation,
+    redis::{RedisClusterConnection, RedisClusterManager},
+};
+use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, SHORT, assert_whole, fill};
 use redis::{
     Client, Commands, Connection, ConnectionLike, RedisError, RedisResult,
     cluster::{ClusterClient, cluster_pipe},
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     cmd,
 };
 
@@ -21,6 +25,12 @@ use redis::{
 const KEYS: usize = 60;
 const CONNECTIONS: u32 = 8;
 const THREADS: usize = 16;
+
+/// With all the time it needs: after a reply that comes too late a connection is replaced, and that is not to happen because the
+/// machine is busy.
+fn patient(manager: RedisClusterManager) -> RedisClusterManager {
+    manager.connect_timeout(PATIENCE).read_timeout(Some(PATIENCE)).write_timeout(Some(PATIENCE))
+}
 
 /// Writes all keys, each on the second try if need be: the first may be what finds out that its node is gone.
 fn answers(connection: &mut impl ConnectionLike) {
@@ -148,7 +158,7 @@ fn is_complete(roles: &BTreeMap<u16, Role>) -> bool {
 #[test]
 fn a_primary_that_dies_costs_its_replica_a_moment_and_the_other_nodes_no_connections() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls()).expect("they are URLs");
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
     let mut observers = Observers::of(&cluster);
     answers(&mut manager.connect().expect("the cluster is up"));
     let asked = Instant::now();
@@ -194,7 +204,7 @@ fn a_primary_that_dies_costs_its_replica_a_moment_and_the_other_nodes_no_connect
 #[test]
 fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
     let Some(cluster) = RedisCluster::start() else { return };
-    let manager = RedisClusterManager::new(cluster.urls().into_iter().take(2)).expect("they are URLs");
+    let manager = patient(RedisClusterManager::new(cluster.urls().into_iter().take(2)).expect("they are URLs"));
     let pool = Pool::builder(manager).max_size(2).connection_timeout(PATIENCE).build().expect("the cluster is up");
     thread::scope(|scope| {
         for worker in 0..4 {
@@ -213,6 +223,26 @@ fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
             });
         }
     });
+    // What the driver does not take in a pipeline, what goes to several nodes, and what is sent where one likes.
+    let mut guard = pool.get().expect("it is idle");
+    let connection: &mut RedisClusterConnection = &mut guard;
+    let _: () = connection.mset(&[("{a}:1", "one"), ("b", "two"), ("c", "")]).expect("it is written");
+    let _: () = connection.mset(&[("{a}:4", "four"), ("{a}:5", "five")]).expect("they are in one slot");
+    let _: () = connection.rename("{a}:1", "{a}:2").expect("it is there");
+    let _: () = connection.copy("{a}:2", "{a}:3", redis::CopyOptions::default()).expect("it is there");
+    let values: Vec<Option<String>> = connection.mget(&["{a}:1", "{a}:3", "b", "c", "{a}:5"]).expect("they are there");
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(values, [None, text("one"), text("two"), text(""), text("five")]);
+    assert_eq!(connection.publish("nobody", "hears"), Ok(0));
+    let route = Route::with_key("{a}:2", SlotAddr::Master);
+    let route = || RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+    let written = connection.route_command(cmd("SET").arg("{a}:2").arg("").arg("EX").arg(100), route());
+    assert_eq!(written, Ok(redis::Value::Okay));
+    let refused = connection.route_command(cmd("INCR").arg("{a}:3"), route()).expect_err("it is no number");
+    assert!(refused.to_string().contains("not an integer"), "{refused}");
+    let refused: RedisResult<i64> = connection.incr("{a}:3", 1);
+    assert!(refused.as_ref().is_err_and(|error| error.to_string().contains("not an integer")), "{refused:?}");
+    drop(guard);
     assert_eq!(pool.stats().closed.total(), 0);
     // A session on one node among many: the connection is closed.
     for words in [["WATCH", "key"], ["MULTI", ""], ["CLIENT", "ID"]] {
@@ -224,11 +254,124 @@ fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
         let held: Vec<_> = (0..2).map(|_| pool.get().expect("another is opened")).collect();
         assert!(held.iter().all(|other| PooledConnection::id(other) != id), "{words:?} was left behind");
     }
+    // Of others nothing is known, modules' commands among them, and to open sockets to all nodes for each would cost too much.
+    let opened = pool.stats().opened;
+    for words in ["COMMAND COUNT", "CONFIG GET maxmemory", "SCRIPT EXISTS aa", "JSON.GET key", "SUBSTR key 0 1"] {
+        let mut connection = pool.get().expect("it is idle");
+        let words: Vec<_> = words.split(' ').collect();
+        drop(cmd(words[0]).arg(&words[1..]).exec(&mut connection));
+    }
+    assert_eq!(pool.stats().opened, opened);
     let mut connection = pool.get().expect("it is idle");
     let _ = connection.raw();
     drop(connection);
     assert_whole(&pool, answers);
     assert_eq!(pool.stats().closed.by(CloseReason::ResetFailed), 4);
+}
+
+/// Each node that has a part of the slots, by a connection of its own, and a key of that part.
+fn owners(cluster: &RedisCluster) -> Vec<(u16, Connection, String)> {
+    let roles = cluster.roles(*cluster.ports().first().expect("some run"));
+    let primaries = roles.into_iter().filter(|(_, role)| *role == Role::Primary);
+    let owner = |port| {
+        let client = Client::open(("127.0.0.1", port)).expect("it is an address");
+        let mut node = client.get_connection().expect("the node is up");
+        let key = (0..1_000).map(|n| format!("own:{n}")).find(|key| node.exists::<_, bool>(key).is_ok());
+        (port, node, key.expect("one of so many is there"))
+    };
+    primaries.map(|(port, _)| owner(port)).collect()
+}
+
+/// How many clients wait for an element at a node.
+fn blocked(node: &mut Connection) -> u64 {
+    let text: String = cmd("INFO").arg("clients").query(node).expect("it answers");
+    let count = text.lines().find_map(|line| line.strip_prefix("blocked_clients:")?.parse().ok());
+    count.expect("every server counts them")
+}
+
+#[test]
+fn nobody_waits_behind_a_reply_of_a_node_that_did_not_come_in_time() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
+    let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
+    let (_, mut node, key) = owners(&cluster).pop().expect("there are three");
+
+    // Sent again each time it is not answered, it would take as many elements, and the replies would be nobody's.
+    for (n, blocking) in
+        [cmd("BLPOP").arg(&key).arg(0), cmd("BRPOPLPUSH").arg(&key).arg(&key).arg(0)].iter().enumerate()
+    {
+        let mut connection = pool.get().expect("it is idle");
+        connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+        let error = blocking.exec(&mut connection).expect_err("nothing comes");
+        assert!(error.is_timeout(), "{error}");
+        drop(connection);
+        // By another thread.
+        let asked = Instant::now();
+        while pool.stats().closed.by(CloseReason::Broken) <= n as u64 {
+            assert!(asked.elapsed() < PATIENCE, "it is not closed");
+            thread::yield_now();
+        }
+        let behind_nothing = pool.with(|connection| connection.exists::<_, bool>(&key)).expect("another is opened");
+        assert_eq!(behind_nothing, Ok(false));
+    }
+    let asked = Instant::now();
+    while blocked(&mut node) > 0 {
+        assert!(asked.elapsed() < PATIENCE, "somebody still waits");
+        thread::yield_now();
+    }
+    let _: () = node.rpush(&key, &["one", "two", "three"]).expect("it answers");
+    assert_eq!(node.llen(&key), Ok(3), "nobody has taken one");
+    assert_whole(&pool, answers);
+}
+
+#[test]
+fn a_command_that_a_node_is_slow_to_answer_is_done_once_at_the_most() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
+    let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
+    let (port, mut node, key) = owners(&cluster).pop().expect("there are three");
+    let mut connection = pool.get().expect("it is idle");
+    // What has been sent is done when it goes on, also for who has hung up by then.
+    cluster.node(port).stop();
+    connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+    let counted: RedisResult<i64> = connection.incr(&key, 1);
+    cluster.node(port).cont();
+    assert!(counted.expect_err("it hangs").is_timeout());
+    drop(connection);
+    let asked = Instant::now();
+    let count: Option<i64> = loop {
+        // Its connection is served in the same round, or before.
+        match node.get(&key) {
+            Ok(count) => break count,
+            Err(error) => assert!(asked.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    assert!(count.unwrap_or(0) <= 1, "{count:?}");
+    assert_whole(&pool, answers);
+}
+
+#[test]
+fn a_lost_socket_to_one_node_is_replaced_by_itself_and_time_outs_end_with_the_lease() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let manager = patient(RedisClusterManager::new(cluster.urls()).expect("they are URLs"));
+    let pool = Pool::builder(manager).max_size(1).connection_timeout(PATIENCE).build().expect("the cluster is up");
+    for (_, mut node, key) in owners(&cluster) {
+        cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut node).expect("it answers");
+        let asked = Instant::now();
+        // At the first try, unless the last loss was less than a moment ago.
+        while let Err(error) = pool.with(|connection| connection.set::<_, _, ()>(&key, 1)).expect("it is idle") {
+            assert!(asked.elapsed() < PATIENCE, "{error}");
+        }
+    }
+    let mut connection = pool.get().expect("it is idle");
+    connection.set_read_timeout(Some(Duration::from_millis(1))).expect("it is a time");
+    drop(connection);
+    let (_, _, key) = owners(&cluster).pop().expect("there are three");
+    // Longer than the last one's time, and shorter than the manager's.
+    let nothing = pool.with(|connection| cmd("BLPOP").arg(format!("{{{key}}}:list")).arg(0.1).query(connection));
+    assert_eq!(nothing.expect("it is idle"), Ok(None::<(String, String)>));
+    assert_eq!(pool.stats().opened, 1, "the other sockets stay, and so does the connection");
+    assert_whole(&pool, answers);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use millpond::{
-    Builder, CloseReason, ErrorKind, Pool, PooledConnection, Validation,
+    Builder, CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation,
     redis::{Check, Error, OnReturn, RedisConnection, RedisManager, RedisPool},
 };
 use millpond_drivers::{PATIENCE, Redis, SHORT, assert_whole, fill};
@@ -28,9 +28,10 @@ fn builder(manager: RedisManager) -> Builder<RedisManager> {
     Pool::builder(manager).connection_timeout(PATIENCE)
 }
 
-/// A pool of one connection: the next user gets what the last one left.
+/// A pool of one connection: the next user gets what the last one left. Cleaning has all the time it needs: a connection
+/// that is cleaned is not to be replaced because the machine is busy.
 fn single(manager: RedisManager) -> RedisPool {
-    builder(manager).max_size(1).build().expect("the server is up").into()
+    builder(manager.reset_timeout(PATIENCE)).max_size(1).build().expect("the server is up").into()
 }
 
 fn answers(connection: &mut RedisConnection) {
@@ -112,7 +113,7 @@ fn one_call_gets_sets_pipes_and_runs_scripts() {
 fn each_database_has_a_pool_of_its_own() {
     let Some(redis) = Redis::shared() else { return };
     let url = |db: u32| format!("redis://127.0.0.1:{}/{db}", redis.port());
-    let [three, four] = [3, 4].map(|db| RedisPool::new(url(db)).expect("the server is up"));
+    let [three, four] = [3, 4].map(|db| single(RedisManager::new(url(db)).expect("it is a URL")));
     three.set("where", "three").expect("it is written");
     four.set("where", "four").expect("it is written");
     assert_eq!(three.get_value::<String>("where").expect("it is there"), "three");
@@ -123,14 +124,17 @@ fn each_database_has_a_pool_of_its_own() {
     assert_eq!(three.stats().opened, 1);
 }
 
-/// A state that a session may be left in: how to make it, and whether it is there. With it, whether it takes more than
-/// commands about transactions to undo it.
+/// A state that a session may be left in: how to make it, whether it is there, and whether it takes more than commands about
+/// transactions to undo it.
 struct State {
     name: &'static str,
     make: fn(&mut RedisConnection),
     there: fn(&mut RedisConnection) -> bool,
     needs_reset: bool,
 }
+
+/// Not even `RESET` undoes this one.
+const LASTING: &str = "CLIENT NO-EVICT";
 
 fn states() -> Vec<State> {
     fn make(connection: &mut RedisConnection, words: &str) {
@@ -198,6 +202,16 @@ fn states() -> Vec<State> {
             needs_reset: true,
         },
         State {
+            name: LASTING,
+            make: |connection| make(connection, "CLIENT NO-EVICT ON"),
+            there: |connection| {
+                let session = session(connection);
+                let flags = session.split(' ').find_map(|field| field.strip_prefix("flags="));
+                flags.expect("every server tells").contains('e')
+            },
+            needs_reset: true,
+        },
+        State {
             name: "CLIENT TRACKING",
             make: |connection| {
                 // In RESP2 the messages go to another connection, here to itself.
@@ -262,7 +276,9 @@ fn nothing_that_a_session_was_left_with_reaches_the_next_user() {
                     assert!(same && (is_there || harmless), "the test makes no state: {text}");
                     continue;
                 }
-                OnReturn::Reset => assert!(!is_there && same, "{text}: cleaned, not replaced"),
+                OnReturn::Reset => {
+                    assert!(!is_there && same != (state.name == LASTING), "{text}: cleaned, not replaced");
+                }
                 OnReturn::Unwatch => assert!(!is_there && same != state.needs_reset, "{text}"),
                 _ => assert!(!is_there && !same, "{text}"),
             }
@@ -290,6 +306,81 @@ fn a_message_that_came_before_the_reset_does_not_reach_the_next_user() {
     drop(connection);
     assert_whole(&pool, answers);
     closed(&pool, CloseReason::ResetFailed, 1);
+}
+
+#[test]
+fn a_reply_that_was_not_read_is_nobody_elses() {
+    let Some(redis) = Redis::start() else { return };
+    for db in [0, 3] {
+        let url = format!("redis://127.0.0.1:{}/{db}", redis.port());
+        let leave: [fn(&mut RedisConnection); 4] = [
+            // Looks like the beginning of what cleaning is answered.
+            |connection| cmd("RESET").set_no_response(true).exec(connection).expect("it is sent"),
+            |connection| connection.raw().send_packed_command(&cmd("RESET").get_packed_command()).expect("it is sent"),
+            |connection| cmd("INCR").arg("mine").set_no_response(true).exec(connection).expect("it is sent"),
+            // Looks as if the server did not know how to clean.
+            |connection| cmd("NONSENSE").arg("RESET").set_no_response(true).exec(connection).expect("it is sent"),
+        ];
+        for (nth, leave) in leave.into_iter().enumerate() {
+            let pool = single(RedisManager::new(&url).expect("it is a URL"));
+            pool.set("mine", "my value").expect("it is written");
+            pool.set("other", "other value").expect("it is written");
+            leave(&mut pool.get().expect("it is idle"));
+            assert_eq!(pool.get_value::<String>("mine").expect("it is there"), "my value", "{nth} of {db}");
+            assert_eq!(pool.get_value::<String>("other").expect("it is there"), "other value", "{nth} of {db}");
+            closed(&pool, CloseReason::ResetFailed, 1);
+            // RESET is still believed in.
+            let opened = pool.stats().opened;
+            for _ in 0..3 {
+                pool.run(|connection| run(connection, "CLIENT SETNAME leak")).expect("it answers");
+            }
+            assert_eq!(pool.stats().opened, opened, "{nth} of {db}: cleaned, not replaced");
+        }
+    }
+}
+
+#[test]
+fn replies_that_are_fewer_or_more_than_the_requests_end_the_connection() {
+    let Some(redis) = Redis::shared() else { return };
+    let pool = single(manager(redis));
+    pool.set("few:mine", "my value").expect("it is written");
+    let packed = redis::pipe().get("few:mine").get("few:other").get_packed_pipeline();
+    let ask: [fn(&mut RedisConnection, &[u8]) -> bool; 4] = [
+        |connection, packed| connection.req_packed_commands(packed, 0, 1).is_ok(),
+        |connection, packed| connection.req_packed_command(packed).is_ok(),
+        |connection, packed| {
+            connection.set_read_timeout(Some(SHORT)).expect("it is a time");
+            connection.req_packed_commands(packed, 0, 3).is_err()
+        },
+        |connection, packed| {
+            let _ = connection.raw();
+            connection.req_packed_commands(packed, 1, 0).is_ok()
+        },
+    ];
+    for (nth, ask) in (1..).zip(ask) {
+        let mut connection = pool.get().expect("it is idle");
+        assert!(ask(&mut connection, &packed), "{nth}");
+        cmd("PING").exec(&mut connection).expect_err("nobody knows whose reply is next");
+        drop(connection);
+        closed(&pool, CloseReason::Broken, nth);
+        assert_eq!(pool.get_value::<String>("few:mine").expect("it is there"), "my value");
+    }
+    let mut connection = pool.get().expect("it is idle");
+    assert_eq!(connection.req_packed_commands(&packed, 0, 2).map(|replies| replies.len()), Ok(2));
+    answers(&mut connection);
+}
+
+#[test]
+fn a_user_who_may_not_undo_what_was_left_has_the_connection_closed() {
+    let Some(redis) = Redis::start() else { return };
+    let mut observer = observer(&redis);
+    run(&mut observer, "ACL SETUSER app on >app ~* +@all -discard").expect("it answers");
+    let url = format!("redis://app:app@127.0.0.1:{}", redis.port());
+    let pool = single(RedisManager::new(url).expect("it is a URL").on_return(OnReturn::Unwatch));
+    pool.run(|connection| run(connection, "MULTI")).expect("it answers");
+    assert_eq!(pool.get_value::<Option<String>>("k").expect("it is in no transaction"), None);
+    closed(&pool, CloseReason::ResetFailed, 1);
+    assert_whole(&pool, answers);
 }
 
 #[test]
@@ -387,7 +478,8 @@ fn refusals(observer: &mut Connection) -> u64 {
 #[test]
 fn nobody_waits_behind_a_reply_that_did_not_come_in_time() {
     let Some(redis) = Redis::shared() else { return };
-    let pool = single(manager(redis).read_timeout(Some(SHORT)).reset_timeout(SHORT));
+    let manager = manager(redis).read_timeout(Some(SHORT)).reset_timeout(SHORT);
+    let pool: RedisPool = builder(manager).max_size(1).build().expect("the server is up").into();
     // Without end: who waited behind this reply would wait for ever.
     let forever = cmd("BLPOP").arg("nothing").arg(0).clone();
     let error = pool.query::<()>(&forever).expect_err("nothing comes");
@@ -451,17 +543,19 @@ fn a_pipeline_to_a_server_that_hangs_waits_once_and_not_for_each_reply() {
 fn connecting_to_a_server_that_hangs_waits_once_and_not_for_each_reply() {
     let Some(redis) = Redis::start() else { return };
     let url = format!("redis://:s3cr3t@127.0.0.1:{}/1", redis.port());
-    let pool = builder(RedisManager::new(url).expect("it is a URL").connect_timeout(Some(SHORT)));
-    let pool = pool.connection_timeout(2 * SHORT).build_lazy().expect("nothing is opened");
+    let manager = RedisManager::new(url.as_str()).expect("it is a URL").connect_timeout(Some(SHORT));
+    let driver = Client::open(url).expect("it is a URL");
     redis.stop();
     let begun = Instant::now();
-    let errors: Vec<_> = (0..5).map(|_| pool.get().map(drop).expect_err("it hangs")).collect();
+    let error = manager.connect().map(drop).expect_err("it hangs");
     let took = begun.elapsed();
+    let begun = Instant::now();
+    driver.get_connection_with_timeout(SHORT).map(drop).expect_err("it hangs");
+    let alone = begun.elapsed();
     redis.cont();
-    // Two attempts fit into the time of a checkout, so that the caller learns what is wrong.
-    let told = errors.iter().filter(|error| error.source().is_some()).count();
-    assert!(told > 0, "{errors:?} after {took:?}");
-    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
+    assert!(error.is_timeout(), "{error}");
+    println!("{took:?}, and the driver by itself {alone:?}");
+    assert!(2 * took < alone, "{took:?}, and the driver by itself {alone:?}");
 }
 
 #[test]
@@ -530,6 +624,31 @@ fn after_one_write_met_a_demoted_server_nobody_gets_a_connection_of_before() {
 }
 
 #[test]
+fn what_is_bound_after_a_demotion_is_none_of_before() {
+    let Some(redis) = Redis::start() else { return };
+    let mut observer = observer(&redis);
+    let pool: RedisPool = builder(manager(&redis)).max_size(2).build().expect("the server is up").into();
+    fill(&pool);
+    let before = clients(&mut observer);
+    demote(&mut observer);
+    pool.set("k", 1).expect_err("a replica cannot be written");
+    promote(&mut observer);
+    let bound = pool.bind().expect("another is opened");
+    let number = bound.with(number).expect("nobody else has it");
+    assert!(!before.contains(&number), "{number} is one of {before:?}");
+}
+
+#[test]
+fn a_scripts_own_error_is_no_demotion() {
+    let Some(redis) = Redis::shared() else { return };
+    let pool = single(manager(redis));
+    let script = Script::new("return redis.error_reply('READONLY mine')");
+    pool.script::<()>(&script.prepare_invoke()).expect_err("it says so");
+    pool.with(answers).expect("it is idle");
+    assert_eq!(pool.stats().opened, 1);
+}
+
+#[test]
 fn without_the_pool_of_its_own_the_check_finds_the_connections_of_before() {
     let Some(redis) = Redis::start() else { return };
     let mut observer = observer(&redis);
@@ -562,6 +681,7 @@ fn who_goes_on_writing_to_a_replica_does_not_make_the_pool_reconnect_each_time()
     let opened = pool.stats().opened;
     let most = 4 * (2 + begun.elapsed().as_secs());
     println!("500 refused writes, {opened} connections opened");
+    assert!(opened > 4, "nobody has noticed");
     assert!(opened <= most, "{opened} connections for 500 refused writes");
     promote(&mut observer);
     pool.set("k", 1).expect("it is written");
@@ -763,10 +883,56 @@ fn a_busy_server_is_waited_for() {
     let other = self::observer(&redis);
     let pool = builder(manager(&redis)).max_size(2).build_lazy().expect("nothing is opened");
     let error = pool.get_timeout(5 * SHORT).map(drop).expect_err("there is no room");
-    // It says so and hangs up, and what it said may be lost by that.
     assert_eq!(error.kind(), ErrorKind::Connect);
+    // It says so and hangs up.
+    assert!(cause(&error).to_string().contains("max number of clients"), "{}", cause(&error));
     drop(other);
     pool.get_timeout(PATIENCE).map(drop).expect("one has left");
+}
+
+#[test]
+fn a_server_that_takes_nobody_from_here_says_so_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // As Redis in protected mode: before it has read anything, and then it hangs up.
+            drop(stream.write_all(b"-DENIED Redis is running in protected mode\r\n"));
+        }
+    });
+    let manager = RedisManager::new(format!("redis://127.0.0.1:{port}")).expect("it is a URL");
+    let pool = builder(manager).build_lazy().expect("nothing is opened");
+    let begun = Instant::now();
+    let error = pool.get().map(drop).expect_err("it takes nobody");
+    assert!(begun.elapsed() < PATIENCE / 2, "it was tried until the end");
+    assert_eq!(cause(&error).code(), Some("DENIED"), "{}", cause(&error));
+}
+
+#[test]
+fn messages_without_end_do_not_hold_up_a_return() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the pool comes");
+        let mut request = [0; 1024];
+        for answer in [&b"+OK\r\n+PONG\r\n"[..], b"+OK\r\n"] {
+            let _ = stream.read(&mut request).expect("it asks");
+            stream.write_all(answer).expect("it listens");
+        }
+        // The rest are pushes and no replies, until it hangs up.
+        while stream.write_all(b">2\r\n+message\r\n+x\r\n").is_ok() {}
+    });
+    let manager = RedisManager::new(format!("redis://127.0.0.1:{port}")).expect("it is a URL");
+    let pool: RedisPool = builder(manager.reset_timeout(SHORT)).max_size(1).build().expect("it answers").into();
+    let (done, returned) = std::sync::mpsc::channel();
+    let user = pool.clone();
+    thread::spawn(move || {
+        user.run(|connection| run(connection, "WATCH k")).expect("it answers");
+        done.send(()).expect("the test waits");
+    });
+    returned.recv_timeout(PATIENCE).expect("it came back");
+    closed(&pool, CloseReason::ResetFailed, 1);
+    server.join().expect("it hung up");
 }
 
 #[test]

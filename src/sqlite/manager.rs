@@ -400,7 +400,7 @@ impl Manager for SqliteManager {
         }
         // Relaxed: at worst a log is left, or looked for once more.
         let last = self.state.open.fetch_sub(1, Ordering::Relaxed) == 1;
-        if last && self.access == Access::Read && self.first == Access::Write {
+        if last && self.first == Access::Write {
             self.tidy_up();
         }
     }

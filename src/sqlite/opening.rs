@@ -10,6 +10,7 @@ use super::settings::{Hook, JournalMode, OnReturn, Turn};
 use crate::clock::{Clock, Moment};
 use rusqlite::{Connection, OpenFlags};
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -125,8 +126,15 @@ impl SqliteManager {
         Ok(())
     }
 
-    /// The log is left behind where the last connection to go could only read: opens one that can, and closes it.
+    /// Has the log taken over into the file and removed, if it was left behind: the last connection to go could only read, or
+    /// several went in the same moment, and none was the last. Another one is opened and closed for it.
     pub(super) fn tidy_up(&self) {
+        let Place::File(path) = &self.place else { return };
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        if !Path::new(&log).exists() {
+            return;
+        }
         if let Err(error) = self.open_with(Access::Write, None) {
             log::debug!("the log of the database {:?} is left as it is: {error}", self.name);
         }

@@ -168,12 +168,19 @@ fn closing_leaves_no_thread_no_descriptor_and_no_lock_alone() {
         sqlite.close_and_wait(PATIENCE).expect("nothing is borrowed");
         // Or the backlog is full one day.
         while silent.accept().is_ok() {}
+        // The system lists a thread for a moment longer than others wait for it.
+        let begun = std::time::Instant::now();
+        while left_over() != (threads, descriptors) && begun.elapsed() < PATIENCE {
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
         assert_eq!(left_over(), (threads, descriptors), "after {round} rounds");
     }
-    // Nobody has the file open: its log has been written back and removed, and it can be had alone.
-    assert!(!folder.path().join("data.db-wal").exists());
+    // Nobody has the file open: it can be had alone, and its log goes with the last connection. (Of several that close in the
+    // same moment none may be the last.)
     let alone = rusqlite::Connection::open(&path).expect("it is there");
     alone.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT").expect("nobody else has it");
+    drop(alone);
+    assert!(!folder.path().join("data.db-wal").exists());
 }
 
 #[test]

@@ -97,7 +97,6 @@ impl Working {
             // Its return puts the usual time-out back.
             conn.busy_handler(Some(limit::wait_for_lock as fn(i32) -> bool))?;
         }
-
         let held = Held(Rc::new(Inner { pool, database, writes, hurried, in_transaction: Cell::new(false), conn }));
         // Where the thread ends, nothing is nested any more.
         let _listed = HELD.try_with(|all| all.borrow_mut().push(held.clone()));

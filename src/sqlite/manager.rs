@@ -87,31 +87,20 @@ pub(super) struct State {
     pub(super) number: u64,
     /// The first connection has been set up, and those that follow need not wait.
     pub(super) ready: AtomicBool,
-    first: Mutex<First>,
+    /// A database in memory lives as long as it has a connection. Locked while the first connection is set up.
+    keeper: Mutex<Option<Connection>>,
     pub(super) changed: Changed,
     /// How many connections are open.
     open: AtomicUsize,
 }
 
-#[derive(Default)]
-struct First {
-    done: bool,
-    /// A database in memory lives as long as it has a connection.
-    _keeper: Option<Connection>,
-}
-
 impl State {
-    /// One more connection is open.
-    fn count(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
     fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             ready: AtomicBool::new(false),
-            first: Mutex::default(),
+            keeper: Mutex::default(),
             changed: Changed::default(),
             open: AtomicUsize::new(0),
         }
@@ -310,10 +299,31 @@ impl SqliteManager {
         self
     }
 
+    /// The first time it sets the database up, while all others wait; the connection that did it is not for anybody to use.
+    fn prepare(&self) -> rusqlite::Result<Option<Connection>> {
+        // Acquire: what the first connection was given to set up has been done.
+        if self.state.ready.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let mut keeper = self.state.keeper.lock();
+        // Relaxed: the lock tells what whoever had it has done.
+        if self.state.ready.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let (conn, kept) = self.open_first()?;
+        *keeper = kept;
+        self.state.ready.store(true, Ordering::Release);
+        Ok(Some(conn))
+    }
+
+    pub(super) fn is_in_memory(&self) -> bool {
+        matches!(self.place, Place::Memory(_))
+    }
+
     /// Whether a reader is in nobody's way: with a write-ahead log, as far as is known.
     pub(super) fn readers_are_apart(&self) -> bool {
         let logged = matches!(self.settings.journal_mode, JournalMode::Wal | JournalMode::Keep);
-        logged && !matches!(self.place, Place::Memory(_))
+        logged && !self.is_in_memory()
     }
 
     /// Whether it only reads by its owner's wish.
@@ -349,21 +359,12 @@ impl Manager for SqliteManager {
     type Error = rusqlite::Error;
 
     fn connect(&self) -> rusqlite::Result<Connection> {
-        // Acquire: what the first connection was given to set up has been done.
-        if !self.state.ready.load(Ordering::Acquire) {
-            let mut first = self.state.first.lock();
-            if !first.done {
-                let (setter, keeper) = self.open_first()?;
-                self.state.ready.store(true, Ordering::Release);
-                *first = First { done: true, _keeper: keeper };
-                drop(first);
-                // Opened before the other is closed: the last one to go tidies the log away.
-                let conn = self.open();
-                drop(setter);
-                return conn.inspect(|_| self.state.count());
-            }
-        }
-        self.open().inspect(|_| self.state.count())
+        // Closed after the other is open: the last one to go tidies the log away.
+        let _first = self.prepare()?;
+        let conn = self.open()?;
+        // Relaxed: at worst a log is left, or looked for once more.
+        self.state.open.fetch_add(1, Ordering::Relaxed);
+        Ok(conn)
     }
 
     fn is_valid(&self, _: &mut Connection) -> rusqlite::Result<()> {
@@ -390,10 +391,14 @@ impl Manager for SqliteManager {
         conn.busy_timeout(self.settings.busy_timeout)
     }
 
-    fn close(&self, mut conn: Connection) {
-        let of_use = self.access == Access::Write && !matches!(self.place, Place::Memory(_));
-        if of_use && self.settings.optimize_on_close && conn.is_autocommit() && !conn.is_busy() {
-            optimize(&mut conn);
+    fn close(&self, conn: Connection) {
+        if self.access == Access::Write
+            && !self.is_in_memory()
+            && self.settings.optimize_on_close
+            && conn.is_autocommit()
+            && !conn.is_busy()
+        {
+            optimize(&conn, "PRAGMA optimize");
         }
         if let Err((_, error)) = conn.close() {
             log::warn!("the database {:?} cannot be closed: {}", self.name, redact(&error.to_string()));

@@ -33,6 +33,7 @@
 //! only one SQLite in a program. Name it there with the features that you want (`bundled`, say); it is also
 //! [here](rusqlite). Nothing is bundled by this crate, unless by its feature `sqlite-bundled`.
 
+mod builder;
 mod error;
 mod fault;
 mod held;
@@ -44,8 +45,9 @@ mod session;
 mod settings;
 mod transaction;
 
+pub use builder::SqlitePoolBuilder;
 pub use error::{Error, ErrorKind, abort};
 pub use manager::SqliteManager;
-pub use pool::{SqlitePool, SqlitePoolBuilder, SqliteStats};
+pub use pool::{SqlitePool, SqliteStats};
 pub use rusqlite;
 pub use settings::{JournalMode, OnReturn, Synchronous};

@@ -3,7 +3,7 @@
 use super::error::{abort, is_busy};
 use super::fault;
 use super::held::Held;
-use super::limit;
+use super::limit::{self, Limited};
 use super::manager::{Access, Place, SqliteManager};
 use super::session::outcome;
 use super::settings::{Hook, JournalMode, OnReturn, Turn};
@@ -19,10 +19,7 @@ impl SqliteManager {
     /// The first connection of all, with everything that is done once; it is not for anybody to use. For a database in
     /// memory also the one that keeps it.
     pub(super) fn open_first(&self) -> rusqlite::Result<(Connection, Option<Connection>)> {
-        let keeper = match &self.place {
-            Place::Memory(_) => Some(self.open_at(Access::Write)?),
-            Place::File(_) | Place::Uri(_) => None,
-        };
+        let keeper = if self.is_in_memory() { Some(self.open_at(Access::Write)?) } else { None };
         let mut conn = self.open_with(self.first, self.settings.journal_mode.as_str())?;
         self.refuse_unknown_pragmas(&conn)?;
         if let Some(hook) = &self.settings.on_first_connect {
@@ -49,6 +46,7 @@ impl SqliteManager {
     fn open_with(&self, access: Access, journal_mode: Option<&str>) -> rusqlite::Result<Connection> {
         let mut conn = self.open_at(access)?;
         let settings = &self.settings;
+        let only_asked = access == Access::Read && self.is_in_memory();
         if let Some(hook) = &settings.on_connect {
             hook(&mut conn).map_err(|error| fault::named(&self.name, "on_connect failed", error))?;
         }
@@ -67,14 +65,13 @@ impl SqliteManager {
             if let Some(bytes) = settings.journal_size_limit {
                 self.set(&conn, "journal_size_limit", bytes)?;
             }
-        } else if matches!(self.place, Place::Memory(_)) {
+        } else if only_asked {
             // Its file system knows no connections that only read.
             self.set(&conn, "query_only", 1)?;
         }
         self.set(&conn, "foreign_keys", u8::from(settings.foreign_keys))?;
         self.set_up(&conn, Turn::Rest)?;
-        let only_reads = access == Access::Read && matches!(self.place, Place::Memory(_));
-        self.state.changed.watch(&mut conn, settings.on_return == OnReturn::Detect, only_reads)?;
+        self.state.changed.watch(&mut conn, settings.on_return == OnReturn::Detect, only_asked)?;
         outcome(conn.progress_handler(limit::STEPS, Some(limit::is_over)))?;
         let number = self.state.number;
         outcome(conn.commit_hook(Some(move || limit::is_over() || Held::forbids_commit(number))))?;
@@ -84,7 +81,7 @@ impl SqliteManager {
     /// Opened, and patient; nothing has been read yet.
     fn open_at(&self, access: Access) -> rusqlite::Result<Connection> {
         let mut flags = match access {
-            Access::Read if !matches!(self.place, Place::Memory(_)) => OpenFlags::SQLITE_OPEN_READ_ONLY,
+            Access::Read if !self.is_in_memory() => OpenFlags::SQLITE_OPEN_READ_ONLY,
             _ if self.settings.must_exist => OpenFlags::SQLITE_OPEN_READ_WRITE,
             _ => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         };
@@ -122,7 +119,7 @@ impl SqliteManager {
 
     /// Statistics, by a connection of its own.
     pub(super) fn optimize_now(&self) -> rusqlite::Result<()> {
-        optimize(&mut self.open()?);
+        optimize(&self.open()?, "PRAGMA optimize");
         Ok(())
     }
 
@@ -197,7 +194,7 @@ impl SqliteManager {
     fn set_journal_mode(&self, conn: &Connection, mode: &str) -> rusqlite::Result<()> {
         let until = Clock::System.now().after(self.settings.busy_timeout);
         let got: String = again_while_busy(until, || self.ask(conn, "journal_mode", Some(mode)), is_busy)?;
-        if got.eq_ignore_ascii_case(mode) || matches!(self.place, Place::Memory(_)) {
+        if got.eq_ignore_ascii_case(mode) || self.is_in_memory() {
             return Ok(());
         }
         let why = format!("its journal mode stays {got:?}, where {mode:?} was asked for");
@@ -244,11 +241,10 @@ pub(super) fn again_while_busy<T, E>(
 }
 
 /// So that statistics stay current, and no longer than a pool waits for a close. Whatever it ends with, nothing is lost.
-pub(super) fn optimize(conn: &mut Connection) {
-    let until = Clock::System.now().after(Duration::from_millis(100));
-    let bounded = outcome(conn.progress_handler(1000, Some(move || Clock::System.now() > until)));
-    let sql = "PRAGMA busy_timeout = 0; PRAGMA analysis_limit = 400; PRAGMA optimize";
-    if let Err(error) = bounded.and_then(|()| conn.execute_batch(sql)) {
+pub(super) fn optimize(conn: &Connection, pragma: &str) {
+    let _limit = Limited::begin(Clock::System.now().after(Duration::from_millis(100)), Duration::ZERO);
+    let sql = format!("PRAGMA busy_timeout = 0; PRAGMA analysis_limit = 400; {pragma}");
+    if let Err(error) = conn.execute_batch(&sql) {
         log::debug!("PRAGMA optimize ended early: {error}");
     }
 }

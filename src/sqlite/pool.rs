@@ -1,12 +1,13 @@
 //! A pool of one writer and many readers over one database.
 
+use super::builder::SqlitePoolBuilder;
 use super::error::Error;
 use super::held::{Held, Working};
 use super::limit::{self, Limited};
 use super::manager::SqliteManager;
 use super::transaction::{self, Begin};
 use crate::clock::Clock;
-use crate::{Builder, Nested, Pool, PooledConnection, Stats};
+use crate::{Pool, PooledConnection, Stats};
 use rusqlite::Connection;
 use std::fmt;
 use std::path::PathBuf;
@@ -91,19 +92,6 @@ struct Inner {
     writer: Pool<SqliteManager>,
 }
 
-type Configure = Box<dyn FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager>>;
-
-/// Settings for a [`SqlitePool`].
-#[must_use = "a builder does nothing before `build`"]
-pub struct SqlitePoolBuilder {
-    manager: SqliteManager,
-    name: Option<String>,
-    readers: u32,
-    timeout: Option<Duration>,
-    configure_readers: Option<Configure>,
-    configure_writer: Option<Configure>,
-}
-
 /// The numbers of a [`SqlitePool`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -133,16 +121,15 @@ impl SqlitePool {
         Self::new(SqliteManager::file(path))
     }
 
+    pub(super) fn of(readers: Pool<SqliteManager>, writer: Pool<SqliteManager>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { inner: Arc::new(Inner { number, readers, writer }) }
+    }
+
     /// Settings for a pool over this database.
     pub fn builder(manager: SqliteManager) -> SqlitePoolBuilder {
-        SqlitePoolBuilder {
-            manager,
-            name: None,
-            readers: 10,
-            timeout: None,
-            configure_readers: None,
-            configure_writer: None,
-        }
+        SqlitePoolBuilder::new(manager)
     }
 
     /// Calls `f` with a reader.
@@ -307,7 +294,7 @@ impl SqlitePool {
         // No clock is read where there is no deadline.
         let limited = timeout.map(|timeout| Limited::begin(Clock::System.now().after(timeout), patience));
         let done = match Held::by_this_thread(*number, to_write) {
-            Some(held) => self.run(&held, begin, f),
+            Some(held) => run(&held, begin, patience, f),
             None => {
                 if to_write && !writer.manager().readers_are_apart() && Held::reads(*number) {
                     return Err(in_its_own_way(writer.name()));
@@ -318,31 +305,12 @@ impl SqlitePool {
                     Some(left) => pool.get_timeout(left)?,
                 };
                 let working = Working::begin((*number, writer.manager().database_id()), to_write, conn)?;
-                self.run(working.held(), begin, f)
+                run(working.held(), begin, patience, f)
             }
         };
         let late = limit::is_over();
         drop(limited);
         done.map_err(|error| if late || error.is_late() { error.at_deadline(timeout) } else { error })
-    }
-
-    fn run<T>(
-        &self,
-        held: &Held,
-        begin: Begin,
-        f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
-        let patience = self.inner.writer.manager().patience();
-        // One that was borrowed before there was a deadline waits for locks as ever.
-        let hasty = match limit::left() {
-            Some(left) if !held.is_hurried() => Some(Hasty::begin(held, left.min(patience), patience)?),
-            _ => None,
-        };
-        let done = transaction::run(held, begin, patience, f);
-        // SQLite gives a lock up when the next pause would be too long, which is a little early.
-        let hurried = hasty.as_ref().is_some_and(|hasty| hasty.left < patience);
-        drop(hasty);
-        done.map_err(|error| if hurried && error.is_busy() { error.at_deadline(None) } else { error })
     }
 
     /// Borrows a reader, for as long as the guard lives: for what a closure cannot do.
@@ -424,6 +392,25 @@ fn in_its_own_way(writer: &str) -> Error {
     crate::Error::plain(crate::ErrorKind::Deadlock, text).into()
 }
 
+/// Runs the closure on a connection that this thread works with.
+fn run<T>(
+    held: &Held,
+    begin: Begin,
+    patience: Duration,
+    f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, Error> {
+    // One that was borrowed before there was a deadline waits for locks as ever.
+    let hasty = match limit::left() {
+        Some(left) if !held.is_hurried() => Some(Hasty::begin(held, left.min(patience), patience)?),
+        _ => None,
+    };
+    let done = transaction::run(held, begin, patience, f);
+    // SQLite gives a lock up when the next pause would be too long, which is a little early.
+    let hurried = hasty.as_ref().is_some_and(|hasty| hasty.left < patience);
+    drop(hasty);
+    done.map_err(|error| if hurried && error.is_busy() { error.at_deadline(None) } else { error })
+}
+
 /// A connection that waits less than usual for locks, until this is dropped.
 struct Hasty<'a> {
     held: &'a Held,
@@ -447,122 +434,11 @@ impl Drop for Hasty<'_> {
     }
 }
 
-impl SqlitePoolBuilder {
-    /// The name of the pool, in errors and log lines; its two halves are called this and `-readers`, `-writer`. Default: the
-    /// name of the file.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The most readers. Default: 10, opened as they are needed. More than there are cores help where readers wait for the
-    /// disk.
-    pub fn readers(mut self, readers: u32) -> Self {
-        self.readers = readers;
-        self
-    }
-
-    /// How long a call waits for its connection, where it has no time-out of its own. Default: 5 s.
-    pub fn connection_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets anything else of the pool of readers.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use millpond::sqlite::{SqliteManager, SqlitePool};
-    ///
-    /// let pool = SqlitePool::builder(SqliteManager::memory())
-    ///     .configure_readers(|readers| readers.min_idle(2))
-    ///     .configure_writer(|writer| writer.max_waiting(Some(100)))
-    ///     .build()?;
-    /// assert_eq!(pool.readers().stats().idle, 2);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn configure_readers(
-        mut self,
-        f: impl FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager> + 'static,
-    ) -> Self {
-        self.configure_readers = Some(Box::new(f));
-        self
-    }
-
-    /// Sets anything else of the pool of the writer. Its size is one, whatever is set.
-    pub fn configure_writer(
-        mut self,
-        f: impl FnOnce(Builder<SqliteManager>) -> Builder<SqliteManager> + 'static,
-    ) -> Self {
-        self.configure_writer = Some(Box::new(f));
-        self
-    }
-
-    /// Makes the pool, opens the writer, which sets the database up, and a reader.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Open`](super::ErrorKind::Open) where the database cannot be opened or set up;
-    /// [`ErrorKind::Pool`](super::ErrorKind::Pool) with everything that is wrong with the settings.
-    pub fn build(self) -> Result<SqlitePool, Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let read_only = match self.manager.is_read_only() {
-            true => vec!["manager is read_only(), and has no writer: take a Pool".to_owned()],
-            false => Vec::new(),
-        };
-        let name = self.name.unwrap_or_else(|| self.manager.short_name().to_owned());
-        // Files do not wear out, and what is open costs little: nothing is closed for its age.
-        let readers = Pool::builder(self.manager.reader())
-            .name(format!("{name}-readers"))
-            .max_size(self.readers)
-            .max_lifetime(None)
-            .keepalive(None);
-        let writer = Pool::builder(self.manager)
-            .name(format!("{name}-writer"))
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .keepalive(None)
-            .nested(Nested::Deny);
-        let finish = |builder: Builder<SqliteManager>, configure: Option<Configure>| {
-            let builder = match self.timeout {
-                Some(timeout) => builder.connection_timeout(timeout),
-                None => builder,
-            };
-            match configure {
-                Some(configure) => configure(builder),
-                None => builder,
-            }
-        };
-        let writer = finish(writer, self.configure_writer).max_size(1);
-        let readers = finish(readers, self.configure_readers);
-        // Everything that is wrong in one error, and before a file is made.
-        let problems = [writer.problems(), readers.problems(), read_only].concat();
-        if !problems.is_empty() {
-            return Err(crate::Error::config(&problems).into());
-        }
-        let (writer, readers) = (writer.build()?, readers.build()?);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(SqlitePool { inner: Arc::new(Inner { number, readers, writer }) })
-    }
-}
-
 impl fmt::Debug for SqlitePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlitePool")
             .field("readers", &self.inner.readers)
             .field("writer", &self.inner.writer)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for SqlitePoolBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlitePoolBuilder")
-            .field("manager", &self.manager)
-            .field("name", &self.name)
-            .field("readers", &self.readers)
-            .field("connection_timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

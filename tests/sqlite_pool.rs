@@ -779,4 +779,17 @@ fn statistics_are_brought_up_to_date_when_asked() {
     pool.optimize().expect("it opens");
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
     assert_eq!(pool.read(|conn| number(conn, tables)).expect("it is idle"), 1);
+    // Also of a table that has grown since, and that this connection has asked nothing of.
+    let rows = "SELECT CAST(stat AS INTEGER) FROM sqlite_stat1 WHERE idx = 'item_n'";
+    let before = pool.read(|conn| number(conn, rows)).expect("it is idle");
+    pool.write(|conn| {
+        conn.execute_batch(
+            "WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < 100000)
+             INSERT INTO item (n) SELECT n % 10 FROM i",
+        )
+    })
+    .expect("it is idle");
+    pool.optimize().expect("it opens");
+    let after = pool.read(|conn| number(conn, rows)).expect("it is idle");
+    assert!(after > before, "{before} and {after}");
 }

@@ -119,7 +119,8 @@ impl SqliteManager {
 
     /// Statistics, by a connection of its own.
     pub(super) fn optimize_now(&self) -> rusqlite::Result<()> {
-        optimize(&self.open()?, "PRAGMA optimize");
+        // All tables, and not only those that this connection has queried: it has queried none.
+        optimize(&self.open()?, "PRAGMA optimize = 0x10002");
         Ok(())
     }
 

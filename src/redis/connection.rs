@@ -196,7 +196,7 @@ impl RedisConnection {
         }
         let mut values = Vec::with_capacity(replies);
         while values.len() < replies {
-            match (self.receive_until(until), values.as_slice()) {
+            match (self.receive(State::Dead, until), values.as_slice()) {
                 (Ok(value), _) => values.push(value),
                 (Err(error), [Value::ServerError(reason)]) if error.is_connection_dropped() => {
                     return Err(reason.clone().into());
@@ -206,28 +206,6 @@ impl RedisConnection {
             }
         }
         sent.map(|()| values)
-    }
-
-    /// The next reply, to a request of the manager's own.
-    fn receive_until(&mut self, until: Option<(Instant, Duration)>) -> RedisResult<Value> {
-        loop {
-            if let Some((begun, limit)) = until {
-                let left = limit.saturating_sub(begun.elapsed());
-                if left.is_zero() {
-                    self.spend(State::Dead);
-                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-                }
-                self.inner.set_read_timeout(Some(left))?;
-            }
-            match self.inner.recv_response() {
-                Ok(Value::Push { .. }) => {}
-                Ok(value) => return Ok(value),
-                Err(error) => {
-                    self.note_error(&error, State::Dead);
-                    return Err(error);
-                }
-            }
-        }
     }
 
     /// Refuses where the next reply could be anybody's; otherwise writes down what is about to be sent.
@@ -306,9 +284,17 @@ impl RedisConnection {
         self.inner.send_packed_command(packed).inspect_err(|error| self.note_error(error, State::Dead))
     }
 
-    /// The next reply. `missing` is what state it leaves if it does not come in time.
-    fn receive(&mut self, missing: State) -> RedisResult<Value> {
+    /// The next reply, before `until` if that is given. `missing` is what state it leaves if it does not come in time.
+    fn receive(&mut self, missing: State, until: Option<(Instant, Duration)>) -> RedisResult<Value> {
         loop {
+            if let Some((begun, limit)) = until {
+                let left = limit.saturating_sub(begun.elapsed());
+                if left.is_zero() {
+                    self.spend(missing);
+                    return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                }
+                self.inner.set_read_timeout(Some(left))?;
+            }
             match self.inner.recv_response() {
                 // Not a reply: RESP3 sends them in between.
                 Ok(Value::Push { .. }) => {}
@@ -341,7 +327,7 @@ impl RedisConnection {
     fn one(&mut self, forecast: Forecast, packed: &[u8]) -> RedisResult<Value> {
         self.send(packed)?;
         // redis-rs skips the reply of a single command that comes too late, so who has the connection may go on.
-        let value = self.receive(State::Spent)?;
+        let value = self.receive(State::Spent, None)?;
         self.end(forecast, [&value]);
         Ok(value)
     }
@@ -373,7 +359,7 @@ impl ConnectionLike for RedisConnection {
         // Where one reply does not come, those behind it do not either: waiting for each would add up.
         let mut values = Vec::with_capacity(offset + count);
         while values.len() < offset + count {
-            values.push(self.receive(State::Dead)?);
+            values.push(self.receive(State::Dead, None)?);
         }
         self.end(forecast, &values);
         let wanted = values.split_off(offset);

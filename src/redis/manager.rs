@@ -4,7 +4,7 @@ use super::address;
 use super::connection::{RedisConnection, now};
 use super::handshake;
 use super::reset::{Cleaner, OnReturn};
-use super::shared::Shared;
+use super::shared::{SHORTEST, Shared};
 use crate::redact::redact;
 use crate::{Fault, Manager};
 use ::redis::{
@@ -221,9 +221,6 @@ impl RedisManager {
         }
     }
 }
-
-/// Sockets take no time-out of zero.
-const SHORTEST: Duration = Duration::from_millis(1);
 
 fn usable(timeout: Option<Duration>) -> Option<Duration> {
     timeout.map(|timeout| timeout.max(SHORTEST))

@@ -1,6 +1,10 @@
-//! What the connections of one manager tell each other.
+//! What the connections of one manager tell each other; and what all managers have in common.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Sockets take no time-out of zero.
+pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Whether the server knows `RESET`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -313,6 +313,7 @@ impl SqliteManager {
         let (conn, kept) = self.open_first()?;
         *keeper = kept;
         self.state.ready.store(true, Ordering::Release);
+        drop(keeper);
         Ok(Some(conn))
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use millpond::redis::{RedisConnection, RedisManager};
 use millpond::sqlite::SqliteManager;
 use millpond::{Manager, PooledConnection, R2d2, reset};
-use millpond_drivers::{MariaDb, Postgres, Redis, TempDir};
+use millpond_drivers::{Leftover, MariaDb, Postgres, Redis, TempDir};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Opts, OptsBuilder};
 use postgres::{Client, NoTls};
@@ -21,18 +21,11 @@ use super::Row;
 use crate::measure::quantile;
 use crate::table::time;
 
-/// Something that a session may be left with.
-struct State<C> {
-    name: &'static str,
-    make: fn(&mut C),
-    there: fn(&mut C) -> bool,
-}
-
 struct Subject<M: ManageConnection> {
     server: &'static str,
     /// For r2d2's pools, and for millpond's that clean nothing.
     manager: Box<dyn Fn() -> M>,
-    states: Vec<State<M::Connection>>,
+    states: Vec<Leftover<M::Connection>>,
     /// The ways whose cost is of interest. The matrix is cleaned in the first.
     ways: Vec<Named<M::Connection>>,
     /// Over how many returns the cost is taken.
@@ -42,7 +35,7 @@ struct Subject<M: ManageConnection> {
 /// A way to clean the sessions of a driver's connections, whatever manager opens them.
 trait Clean<C> {
     /// Leaves a state in the connection of a new pool, and has the next borrower look.
-    fn look(&self, state: &State<C>) -> Found;
+    fn look(&self, state: &Leftover<C>) -> Found;
     /// Medians in nanoseconds: of a return, and of a checkout and a return.
     fn cost(&self, returns: u32) -> [f64; 2];
 }
@@ -136,7 +129,7 @@ where
     }
 
     /// As [`Clean::look`].
-    fn look_in_r2d2(&self, state: &State<M::Connection>, threads: &Arc<ScheduledThreadPool>) -> Found {
+    fn look_in_r2d2(&self, state: &Leftover<M::Connection>, threads: &Arc<ScheduledThreadPool>) -> Found {
         // r2d2's connections have no number, but keep what they are given.
         struct Seen;
         let pool = self.r2d2(threads);
@@ -162,7 +155,7 @@ impl<M: Manager, C> Way<M, C> {
 }
 
 impl<M: Manager, C> Clean<C> for Way<M, C> {
-    fn look(&self, state: &State<C>) -> Found {
+    fn look(&self, state: &Leftover<C>) -> Found {
         let pool = self.pool();
         let mut connection = pool.get().expect("the server is up");
         let first = PooledConnection::id(&connection);
@@ -229,12 +222,12 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
     Subject {
         server: "postgres",
         states: vec![
-            State {
+            Leftover {
                 name: "open transaction",
                 make: |client| run(client, "BEGIN; SELECT pg_current_xact_id()"),
                 there: |client| says(client, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"),
             },
-            State {
+            Leftover {
                 name: "failed transaction",
                 make: |client| {
                     run(client, "BEGIN");
@@ -242,27 +235,27 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
                 },
                 there: |client| client.batch_execute("SELECT 1").is_err(),
             },
-            State {
+            Leftover {
                 name: "SET",
                 make: |client| run(client, "SET statement_timeout = '17s'"),
                 there: |client| says(client, "SELECT current_setting('statement_timeout') = '17s'"),
             },
-            State {
+            Leftover {
                 name: "SET ROLE",
                 make: |client| run(client, "SET ROLE app"),
                 there: |client| says(client, "SELECT current_user = 'app'"),
             },
-            State {
+            Leftover {
                 name: "temporary table",
                 make: |client| run(client, "CREATE TEMP TABLE leaked (n INT)"),
                 there: |client| says(client, "SELECT to_regclass('pg_temp.leaked') IS NOT NULL"),
             },
-            State {
+            Leftover {
                 name: "LISTEN",
                 make: |client| run(client, "LISTEN leaked"),
                 there: |client| says(client, "SELECT count(*) > 0 FROM pg_listening_channels()"),
             },
-            State {
+            Leftover {
                 name: "advisory lock",
                 make: |client| run(client, "SELECT pg_advisory_lock(17)"),
                 there: |client| {
@@ -270,7 +263,7 @@ fn on_postgres(server: &Postgres) -> Subject<PostgresConnectionManager<NoTls>> {
                     says(client, &format!("SELECT count(*) > 0 FROM pg_locks WHERE {mine}"))
                 },
             },
-            State {
+            Leftover {
                 name: "cursor",
                 make: |client| run(client, "DECLARE leaked CURSOR WITH HOLD FOR SELECT 1"),
                 there: |client| says(client, "SELECT count(*) > 0 FROM pg_cursors WHERE name = 'leaked'"),
@@ -307,7 +300,7 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
         server: "redis",
         manager: Box::new(move || redis::Client::open(url.as_str()).expect("it is a URL")),
         states: vec![
-            State {
+            Leftover {
                 name: "MULTI",
                 make: |connection| run(connection, &["MULTI"]),
                 there: |connection| {
@@ -315,7 +308,7 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
                     reply.is_ok_and(|reply| reply.as_deref() == Some("QUEUED"))
                 },
             },
-            State {
+            Leftover {
                 name: "WATCH",
                 make: |connection| run(connection, &["WATCH", "k"]),
                 // A transaction is refused when a watched key has changed, whoever changed it.
@@ -327,7 +320,7 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
                     done.is_none()
                 },
             },
-            State {
+            Leftover {
                 name: "SELECT",
                 make: |connection| run(connection, &["SELECT", "5"]),
                 there: |connection| {
@@ -335,7 +328,7 @@ fn on_redis(server: &Redis) -> Subject<redis::Client> {
                     info.contains(" db=5 ")
                 },
             },
-            State {
+            Leftover {
                 name: "SUBSCRIBE",
                 make: |connection| run(connection, &["SUBSCRIBE", "leaked"]),
                 there: |connection| redis::cmd("GET").arg("k").exec(connection).is_err(),
@@ -366,32 +359,32 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
     Subject {
         server: "mariadb",
         states: vec![
-            State {
+            Leftover {
                 name: "user variable",
                 make: |conn| run(conn, "SET @leaked = 17"),
                 there: |conn| says(conn, "SELECT @leaked IS NOT NULL"),
             },
-            State {
+            Leftover {
                 name: "SET SESSION",
                 make: |conn| run(conn, "SET SESSION lock_wait_timeout = 17"),
                 there: |conn| says(conn, "SELECT @@lock_wait_timeout = 17"),
             },
-            State {
+            Leftover {
                 name: "open transaction",
                 make: |conn| run(conn, "BEGIN"),
                 there: |conn| says(conn, "SELECT @@in_transaction"),
             },
-            State {
+            Leftover {
                 name: "LOCK TABLES",
                 make: |conn| run(conn, "LOCK TABLES one WRITE"),
                 there: |conn| conn.query_drop("SELECT * FROM other").is_err(),
             },
-            State {
+            Leftover {
                 name: "temporary table",
                 make: |conn| run(conn, "CREATE TEMPORARY TABLE leaked (n INT)"),
                 there: |conn| conn.query_drop("SELECT * FROM leaked").is_ok(),
             },
-            State {
+            Leftover {
                 name: "GET_LOCK",
                 // Of a name of its own: the connection of the pool before may not have gone yet, and it has its lock.
                 make: |conn| run(conn, "SELECT GET_LOCK(concat('leaked ', connection_id()), 0)"),
@@ -399,7 +392,7 @@ fn on_mariadb(server: &MariaDb) -> Subject<MySqlConnectionManager> {
                     says(conn, "SELECT coalesce(is_used_lock(concat('leaked ', connection_id())) = connection_id(), 0)")
                 },
             },
-            State {
+            Leftover {
                 name: "USE",
                 make: |conn| run(conn, "USE information_schema"),
                 there: |conn| says(conn, "SELECT database() <> 'test'"),
@@ -432,24 +425,24 @@ fn on_sqlite(dir: &TempDir) -> Subject<SqliteConnectionManager> {
         server: "sqlite",
         manager: Box::new(move || SqliteConnectionManager::file(&path)),
         states: vec![
-            State {
+            Leftover {
                 name: "open transaction",
                 make: |connection| run(connection, "BEGIN"),
                 there: |connection| !connection.is_autocommit(),
             },
-            State {
+            Leftover {
                 name: "query_only",
                 make: |connection| run(connection, "PRAGMA query_only = ON"),
                 there: |connection| says(connection, "PRAGMA query_only"),
             },
-            State {
+            Leftover {
                 name: "ATTACH",
                 make: |connection| run(connection, "ATTACH ':memory:' AS leaked"),
                 there: |connection| {
                     says(connection, "SELECT count(*) > 0 FROM pragma_database_list WHERE name = 'leaked'")
                 },
             },
-            State {
+            Leftover {
                 name: "temporary table",
                 make: |connection| run(connection, "CREATE TEMP TABLE leaked (n INTEGER)"),
                 there: |connection| says(connection, "SELECT count(*) > 0 FROM temp.sqlite_schema"),

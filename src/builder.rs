@@ -1,6 +1,7 @@
 //! The settings of a pool, one function each.
 
 use crate::alarm::{Alarm, Tended};
+use crate::budget::{Budget, Member};
 use crate::clock::{Clock, Moment};
 use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
 use crate::error::{Cause, Error};
@@ -49,6 +50,7 @@ pub struct Builder<M: Manager> {
     warm_up: Option<WarmUp>,
     hooks: Hooks<M::Connection>,
     handler: Option<Box<dyn EventHandler>>,
+    budget: Option<Budget>,
     clock: Clock,
 }
 
@@ -61,6 +63,7 @@ impl<M: Manager> Builder<M> {
             warm_up: None,
             hooks: Hooks::default(),
             handler: None,
+            budget: None,
             clock: Clock::System,
         }
     }
@@ -353,6 +356,12 @@ impl<M: Manager> Builder<M> {
         self
     }
 
+    /// Shares a ceiling over connections with all pools that are built with the same [`Budget`]. Default: none.
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budget = Some(budget.clone());
+        self
+    }
+
     /// Takes the time from a clock that is moved by hand: for tests. Such a pool is not visited by the keeper; call
     /// [`Pool::maintain`] after moving the clock.
     #[cfg(any(test, loom, shuttle, feature = "testing"))]
@@ -395,6 +404,7 @@ impl<M: Manager> Builder<M> {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.settings.problems();
         problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.max_size)));
+        problems.extend(self.budget.iter().filter_map(Budget::problem));
         problems
     }
 
@@ -407,7 +417,7 @@ impl<M: Manager> Builder<M> {
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
         let problems = self.problems();
-        let Self { manager, name, mut settings, warm_up: _, hooks, handler, clock } = self;
+        let Self { manager, name, mut settings, warm_up: _, hooks, handler, budget, clock } = self;
         if !manager.can_validate() {
             settings.validation = Validation::Never;
         }
@@ -417,7 +427,11 @@ impl<M: Manager> Builder<M> {
         let number = next_number();
         let name = name.unwrap_or_else(|| format!("pool-{number}"));
         let by_hand = !matches!(clock, Clock::System) || settings.maintenance == Maintenance::Manual;
-        let core = Arc::new(core(manager, name, number, settings, hooks, handler, clock));
+        let core = Arc::new(core(manager, name, number, settings, hooks, handler, budget, clock));
+        if let Some(account) = &core.rack.account {
+            let member: Arc<dyn Member> = Arc::clone(&core) as _;
+            account.enlist(Arc::downgrade(&member));
+        }
         let pool = Pool::from_core(Arc::clone(&core));
         if !by_hand {
             let tended: Arc<dyn Tended> = Arc::clone(&core) as _;
@@ -435,6 +449,7 @@ fn core<M: Manager>(
     settings: Settings,
     hooks: Hooks<M::Connection>,
     handler: Option<Box<dyn EventHandler>>,
+    budget: Option<Budget>,
     clock: Clock,
 ) -> Core<M> {
     let (patience, barrier) = match settings.fairness {
@@ -452,7 +467,7 @@ fn core<M: Manager>(
         give_up: settings.retry.give_up.unwrap_or(Duration::MAX),
     };
     Core {
-        rack: Arc::new(Rack::new(number, limits)),
+        rack: Arc::new(Rack::new(number, limits, budget.map(|budget| budget.open_account()))),
         origin: forkguard::new(),
         fresh: rules::fresh_ticks(settings.validation).into(),
         barrier,

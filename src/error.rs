@@ -75,15 +75,22 @@ struct Inner {
     cause: Option<Cause>,
 }
 
+/// A wait that was in vain.
+pub(crate) struct Wait {
+    pub(crate) waited: Duration,
+    /// So many connections were held by the thread that waited.
+    pub(crate) own: u32,
+    /// The limit of the budget, if that is what the pool lacks.
+    pub(crate) budget: Option<u32>,
+}
+
 /// What the error says. Where a thousand callers may give up in one moment, the text is not made before somebody reads
 /// it.
 enum Text {
     Said(String),
-    /// `own` connections were held by the thread that waited.
     TimedOut {
         pool: Arc<str>,
-        waited: Duration,
-        own: u32,
+        wait: Wait,
     },
     /// `ready` of `wanted` connections were open.
     NotReady {
@@ -190,12 +197,12 @@ impl Error {
     pub(crate) fn timeout(
         kind: ErrorKind,
         pool: &Arc<str>,
-        (waited, own): (Duration, u32),
+        wait: Wait,
         stats: Stats,
         holders: Vec<Lease>,
         cause: Option<Cause>,
     ) -> Self {
-        let text = Text::TimedOut { pool: Arc::clone(pool), waited, own };
+        let text = Text::TimedOut { pool: Arc::clone(pool), wait };
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
@@ -233,7 +240,7 @@ impl fmt::Display for Error {
         let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
         match text {
             Text::Said(text) => f.write_str(text),
-            Text::TimedOut { pool, waited, own } => {
+            Text::TimedOut { pool, wait: Wait { waited, own, budget } } => {
                 let waited = waited.as_secs_f64();
                 write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;
                 f.write_str(match kind {
@@ -247,6 +254,9 @@ impl fmt::Display for Error {
                     }
                     _ => "",
                 })?;
+                if let Some(limit) = budget {
+                    write!(f, "; the budget of {limit} connections that it shares is used up")?;
+                }
                 if *own > 0 {
                     write!(f, "; the thread that waited holds {own} itself")?;
                 }

@@ -22,6 +22,8 @@ pub enum CloseReason {
     Refresh,
     /// [`Pool::resize`](crate::Pool::resize) left no place for it.
     Resize,
+    /// Another pool of the same [`Budget`](crate::Budget) needed its place.
+    Budget,
     /// [`Manager::has_broken`](crate::Manager::has_broken) or
     /// [`PooledConnection::mark_broken`](crate::PooledConnection::mark_broken) said so.
     Broken,
@@ -40,12 +42,13 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Lifetime,
         Self::IdleTimeout,
         Self::MaxUses,
         Self::Refresh,
         Self::Resize,
+        Self::Budget,
         Self::Broken,
         Self::Invalid,
         Self::ResetFailed,
@@ -65,6 +68,7 @@ impl CloseReason {
             Self::MaxUses => "max uses",
             Self::Refresh => "refresh",
             Self::Resize => "resize",
+            Self::Budget => "budget",
             Self::Broken => "broken",
             Self::Invalid => "invalid",
             Self::ResetFailed => "reset failed",

@@ -81,6 +81,7 @@
 //! | [`leak_threshold`](Builder::leak_threshold) | never | after how long a borrowed connection is told of |
 //! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
 //! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
+//! | [`budget`](Builder::budget) | none | the ceiling over connections that it shares with other pools |
 //! | [`bound_only`](Builder::bound_only) | no | whether `with` needs a connection that is bound to the thread |
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
 //! | [`maintenance`](Builder::maintenance) | in the background | whether the pool has threads of its own |
@@ -292,6 +293,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+mod budget;
 mod builder;
 mod clock;
 mod config;
@@ -320,6 +322,7 @@ mod sync;
 pub mod testing;
 mod warm_up;
 
+pub use budget::{Budget, BudgetStats};
 pub use builder::Builder;
 pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDown};
 pub use error::{Error, ErrorKind};

@@ -11,6 +11,7 @@ use std::path::Path;
 const LAYERS: [&[&str]; 6] = [
     &[
         "alarm",
+        "budget/*",
         "clock",
         "config",
         "error",

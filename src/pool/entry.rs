@@ -210,6 +210,7 @@ mod tests {
                 start_up: Duration::MAX,
                 give_up: Duration::MAX,
             },
+            None,
         ));
         Entry {
             connection: (),

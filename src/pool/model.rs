@@ -11,10 +11,12 @@
 //! of `Core::wait_in_queue` without judging and telling; the whole of that is in the random schedules of
 //! `tests/shuttle.rs`.
 
+use crate::budget::{Account, Budget, Member};
 use crate::clock::{Clock, HandClock, Moment};
 use crate::error::Error;
-use crate::pool::rack::{Limits, Permit, Rack};
-use crate::pool::shelf::{CLOSED, Mark, Put};
+use crate::event::CloseReason;
+use crate::pool::rack::{Limits, Permit, Rack, Unwanted};
+use crate::pool::shelf::{Mark, Put};
 use crate::pool::waiters::{Waiter, Woken, Word};
 use crate::sync::AtomicU32;
 use loom::thread;
@@ -41,17 +43,22 @@ enum Threads {
     Two,
     Three,
     Four,
+    /// Three, each in a pool of its own: all they do is done under one lock more.
+    SeveralPools,
 }
-use Threads::{Four, Three, Two};
+use Threads::{Four, SeveralPools, Three, Two};
 
 /// Runs a model and says how many executions it took.
 fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(AtomicU64::new(0));
     let mut builder = loom::model::Builder::new();
+    // Every lock and every word is one; with three pools there are more than the thousand that loom allows.
+    builder.max_branches = 5_000;
     builder.preemption_bound = match threads {
         Two => None,
         Three => Some(builder.preemption_bound.unwrap_or(3)),
         Four => Some(builder.preemption_bound.unwrap_or(2)),
+        SeveralPools => Some(builder.preemption_bound.unwrap_or(1)),
     };
     let count = Arc::clone(&executions);
     builder.check(move || {
@@ -63,6 +70,10 @@ fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static)
 }
 
 fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
+    rack_with(max_size, patience, None)
+}
+
+fn rack_with(max_size: u32, patience: Option<Duration>, account: Option<Account>) -> Shelved {
     Arc::new(Rack::new(
         1,
         Limits {
@@ -75,6 +86,7 @@ fn rack(max_size: u32, patience: Option<Duration>) -> Shelved {
             start_up: Duration::MAX,
             give_up: Duration::MAX,
         },
+        account,
     ))
 }
 
@@ -108,10 +120,14 @@ fn put(rack: &Shelved, token: Box<Token>) {
 }
 
 /// Closes what is not wanted.
-fn part_with(rack: &Shelved, tokens: Vec<Box<Token>>) {
+fn part_with(rack: &Shelved, Unwanted { entries, reason }: Unwanted<Token>) {
+    close_all(rack, entries, reason);
+}
+
+fn close_all(rack: &Shelved, tokens: Vec<Box<Token>>, reason: CloseReason) {
     for token in tokens {
         let slot = u64::from(token.permit.slot());
-        rack.close_begins(slot, token.permit, NOW, rack.shelf.alert() & CLOSED == 0);
+        rack.close_begins(slot, token.permit, NOW, reason);
         rack.close_ends(slot);
     }
 }
@@ -436,7 +452,7 @@ fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || put(&rack, token))
         };
-        part_with(&rack, rack.close(&Error::closed("model")).1);
+        close_all(&rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed);
         returner.join().expect("no panic");
         at_rest(&rack, 0);
     });
@@ -458,7 +474,7 @@ fn model_a_close_fails_every_waiter() {
             };
             let closer = {
                 let rack = Arc::clone(&rack);
-                thread::spawn(move || part_with(&rack, rack.close(&Error::closed("model")).1))
+                thread::spawn(move || close_all(&rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed))
             };
             put(&rack, token);
             waiter.join().expect("no panic");
@@ -477,7 +493,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || borrow_for_ever(&rack, false))
         };
-        part_with(&rack, rack.resize(2));
+        close_all(&rack, rack.resize(2), CloseReason::Resize);
         let other = waiter.join().expect("no panic");
         put(&rack, held);
         put(&rack, other);
@@ -490,7 +506,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || put(&rack, token))
         };
-        part_with(&rack, rack.resize(1));
+        close_all(&rack, rack.resize(1), CloseReason::Resize);
         returner.join().expect("no panic");
         at_rest(&rack, 1);
     });
@@ -517,4 +533,149 @@ fn model_a_pause_ends_for_everybody() {
             at_rest(&rack, 1);
         });
     }
+}
+
+/// A pool that shares a budget with others.
+struct Sharer {
+    rack: Shelved,
+}
+
+impl Member for Sharer {
+    fn place_is_free(&self) -> bool {
+        self.rack.invite()
+    }
+    fn shed(&self) {
+        part_with(&self.rack, self.rack.shed());
+    }
+    fn idle_for(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// So many pools with a budget of `limit`, and the first has taken and shelved all of it.
+fn sharers(limit: u32, pools: usize, patience: Option<Duration>) -> (Budget, Vec<Arc<Sharer>>) {
+    let budget = Budget::new(limit);
+    let sharers = (0..pools).map(|_| {
+        let account = budget.open_account();
+        let rack = rack_with(2, patience, Some(account.clone()));
+        let sharer = Arc::new(Sharer { rack });
+        let member: Arc<dyn Member> = Arc::clone(&sharer) as _;
+        account.enlist(Arc::downgrade(&member));
+        sharer
+    });
+    let sharers: Vec<_> = sharers.collect();
+    if let Some(first) = sharers.first() {
+        let rack = &first.rack;
+        let tokens: Vec<_> = (0..limit).map(|_| open(rack, rack.try_reserve().expect("there is room"))).collect();
+        tokens.into_iter().for_each(|token| put(rack, token));
+    }
+    (budget, sharers)
+}
+
+/// What must hold when all is quiet: the budget was never exceeded, nobody is in line, and what is taken lies on shelves.
+fn shared_at_rest(budget: &Budget, sharers: &[Arc<Sharer>]) {
+    let stats = budget.stats();
+    assert!(stats.peak <= stats.limit, "{stats:?}");
+    assert_eq!(stats.pools_waiting, 0, "{stats:?}");
+    let shelved: u32 = sharers.iter().map(|sharer| sharer.rack.shelf.idle()).sum();
+    assert_eq!(stats.taken, shelved, "{stats:?}");
+    for sharer in sharers {
+        at_rest(&sharer.rack, sharer.rack.shelf.idle());
+    }
+}
+
+#[test]
+fn model_a_budget_gives_what_one_pool_returns_to_the_waiter_of_another() {
+    for patience in QUEUES {
+        check("a return in one pool, a waiter in another, a budget of one", Three, move || {
+            let (budget, sharers) = sharers(1, 2, patience);
+            let token = take(&sharers[0].rack).expect("it lies there");
+            let waiter = {
+                let rack = Arc::clone(&sharers[1].rack);
+                thread::spawn(move || {
+                    let token = borrow_for_ever(&rack, patience.is_none());
+                    use_it(&token);
+                    put(&rack, token);
+                })
+            };
+            use_it(&token);
+            put(&sharers[0].rack, token);
+            waiter.join().expect("no panic");
+            shared_at_rest(&budget, &sharers);
+        });
+    }
+}
+
+#[test]
+fn model_two_pools_that_take_turns_are_both_served() {
+    check("a borrower in each of two pools, a budget of one", Three, || {
+        let (budget, sharers) = sharers(1, 2, QUEUES[1]);
+        let borrower = |index: usize| {
+            let rack = Arc::clone(&sharers[index].rack);
+            move || {
+                let token = borrow_for_ever(&rack, false);
+                use_it(&token);
+                put(&rack, token);
+            }
+        };
+        let other = thread::spawn(borrower(1));
+        borrower(0)();
+        other.join().expect("no panic");
+        shared_at_rest(&budget, &sharers);
+    });
+    check("two borrowers in one of two pools, one in the other, a budget of one", SeveralPools, || {
+        let (budget, sharers) = sharers(1, 2, QUEUES[1]);
+        let borrower = |index: usize| {
+            let rack = Arc::clone(&sharers[index].rack);
+            move || {
+                let token = borrow_for_ever(&rack, false);
+                use_it(&token);
+                put(&rack, token);
+            }
+        };
+        let others = [thread::spawn(borrower(1)), thread::spawn(borrower(1))];
+        borrower(0)();
+        others.into_iter().for_each(|other| other.join().expect("no panic"));
+        shared_at_rest(&budget, &sharers);
+    });
+}
+
+#[test]
+fn model_a_place_of_a_budget_is_not_lost_to_a_waiter_that_gives_up() {
+    check("a return, a waiter that gives up in a second pool, and one in a third", SeveralPools, || {
+        let (budget, sharers) = sharers(1, 3, QUEUES[1]);
+        let token = take(&sharers[0].rack).expect("it lies there");
+        let impatient = {
+            let rack = Arc::clone(&sharers[1].rack);
+            thread::spawn(move || {
+                // Its deadline has passed when it begins to wait.
+                if let Some(token) = borrow(&rack, &Clock::System, NOW, false).expect("nobody closes it") {
+                    put(&rack, token);
+                }
+            })
+        };
+        let waiter = {
+            let rack = Arc::clone(&sharers[2].rack);
+            thread::spawn(move || put(&rack, borrow_for_ever(&rack, false)))
+        };
+        put(&sharers[0].rack, token);
+        impatient.join().expect("no panic");
+        waiter.join().expect("no panic");
+        shared_at_rest(&budget, &sharers);
+    });
+}
+
+#[test]
+fn model_a_budget_gets_back_what_a_closed_pool_had() {
+    check("a close, and a waiter in another pool, a budget of one", Three, || {
+        let (budget, sharers) = sharers(1, 2, QUEUES[1]);
+        let waiter = {
+            let rack = Arc::clone(&sharers[1].rack);
+            thread::spawn(move || put(&rack, borrow_for_ever(&rack, false)))
+        };
+        let rack = &sharers[0].rack;
+        close_all(rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed);
+        waiter.join().expect("no panic");
+        shared_at_rest(&budget, &sharers);
+    });
 }

@@ -175,8 +175,7 @@ impl<E: Send + 'static> Book<E> {
     pub(super) fn tries_on(&self, now: Moment) -> bool {
         let starting = !self.started && (self.warm > 0 || self.limits.min_idle > 0);
         let patience = if starting { self.limits.start_up } else { self.limits.give_up };
-        let asked_for = self.queue.len() > 0 || self.asking > 0;
-        self.outage.as_ref().is_some_and(|outage| asked_for || now < outage.asked.after(patience))
+        self.outage.as_ref().is_some_and(|outage| self.anybody_waits() || now < outage.asked.after(patience))
     }
 
     /// The outage, if a caller should not wait for its end.
@@ -193,6 +192,17 @@ impl<E: Send + 'static> Book<E> {
     pub(super) fn demand(&self, idle: u32) -> u32 {
         let ready = self.limits.min_idle.saturating_add(self.owed).saturating_sub(idle);
         self.queue.sleepers().saturating_add(ready)
+    }
+
+    /// Whether a caller waits, in the queue or for the pool to be ready.
+    pub(super) fn anybody_waits(&self) -> bool {
+        self.queue.len() > 0 || self.asking > 0
+    }
+
+    /// How many connections are lacking for those who wait, besides those that are about to come: not for what is kept ready.
+    pub(super) fn in_need(&self, now: Moment) -> u32 {
+        let for_callers = self.queue.sleepers().saturating_sub(self.opening + self.promising(now));
+        for_callers.max(u32::from(self.asking > 0 && self.staying() == 0))
     }
 
     /// Connections that are too many and not being closed yet.

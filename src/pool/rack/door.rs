@@ -9,43 +9,58 @@ use super::Rack;
 use super::book::{Book, Numbers, Phase, Refusal};
 use crate::clock::Moment;
 use crate::event::CloseReason;
-use crate::pool::shelf::{CLOSED, Mark, Put, Taken};
+use crate::pool::shelf::{Mark, Put, Taken};
 use crate::pool::waiters::{Ticket, Waiter, Word};
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 
+/// Connections that are to be closed.
+#[derive(Debug)]
+#[must_use = "they are out of the books, and hold their places until they are closed"]
+pub(crate) struct Unwanted<E> {
+    pub(crate) entries: Vec<Box<E>>,
+    pub(crate) reason: CloseReason,
+}
+
+impl<E> Unwanted<E> {
+    pub(super) const fn new(entries: Vec<Box<E>>, reason: CloseReason) -> Self {
+        Self { entries, reason }
+    }
+
+    const fn none() -> Self {
+        Self::new(Vec::new(), CloseReason::Resize)
+    }
+}
+
 impl<E: Send + 'static> Rack<E> {
-    /// Deals with what [`Shelf::put`] could not. Returns connections that are to be closed.
+    /// Deals with what [`Shelf::put`] could not.
     #[cold]
-    pub(crate) fn settle(&self, put: Put<E>, slot: u32, mark: Mark, now: Moment) -> Vec<Box<E>> {
+    pub(crate) fn settle(&self, put: Put<E>, slot: u32, mark: Mark, now: Moment) -> Unwanted<E> {
         match put {
-            Put::Done => Vec::new(),
+            Put::Done => Unwanted::none(),
             Put::Refused(entry) => self.offer(slot, entry, mark, now),
             Put::Look => self.look(now),
         }
     }
 
-    /// What the connections are to be closed for that [`settle`](Self::settle) and [`look`](Self::look) return.
-    pub(crate) fn unwanted_because(&self) -> CloseReason {
-        if self.shelf.alert() & CLOSED == 0 { CloseReason::Resize } else { CloseReason::PoolClosed }
-    }
-
-    fn offer(&self, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Vec<Box<E>> {
+    fn offer(&self, slot: u32, entry: Box<E>, mark: Mark, now: Moment) -> Unwanted<E> {
         let mut book = self.book.lock();
         if book.phase == Phase::Closed {
-            return vec![entry];
+            return Unwanted::new(vec![entry], CloseReason::PoolClosed);
         }
-        if book.surplus() > 0 {
+        let too_many = book.surplus() > 0;
+        if too_many || self.is_needed_elsewhere(&book, slot) {
             book.condemned += 1;
             self.leave(book, Vec::new());
-            return vec![entry];
+            let reason = if too_many { CloseReason::Resize } else { CloseReason::Budget };
+            return Unwanted::new(vec![entry], reason);
         }
         let rung = match self.shelf.slot(slot) {
             Some(slot) => self.assign(&mut book, Taken { slot, entry, mark }, now),
             None => Vec::new(),
         };
         self.leave(book, rung);
-        Vec::new()
+        Unwanted::none()
     }
 
     /// Gives the connection to the oldest waiter if that one has waited long enough; else puts it on the shelf and
@@ -75,21 +90,26 @@ impl<E: Send + 'static> Rack<E> {
         if book.phase == Phase::Open && book.queue.awake() < book.taken { book.queue.rouse(1) } else { Vec::new() }
     }
 
-    /// Looks at the shelf for those who wait. Returns connections that are to be closed.
-    pub(crate) fn look(&self, now: Moment) -> Vec<Box<E>> {
+    /// Looks at the shelf for those who wait.
+    pub(crate) fn look(&self, now: Moment) -> Unwanted<E> {
         let mut book = self.book.lock();
         match book.phase {
             Phase::Closed => {
                 drop(book);
-                return self.drain(u32::MAX);
+                return Unwanted::new(self.drain(u32::MAX), CloseReason::PoolClosed);
             }
-            Phase::Paused | Phase::Rejecting => return Vec::new(),
+            Phase::Paused | Phase::Rejecting => return Unwanted::none(),
             Phase::Open => {}
         }
         let surplus = self.condemn(&mut book);
         if !surplus.is_empty() {
             self.leave(book, Vec::new());
-            return surplus;
+            return Unwanted::new(surplus, CloseReason::Resize);
+        }
+        let given = self.give_up_idle(&mut book);
+        if !given.is_empty() {
+            self.leave(book, Vec::new());
+            return Unwanted::new(given, CloseReason::Budget);
         }
         if book.queue.sleepers() > 0
             && let Some((_, taken)) = self.shelf.take_first(0, u32::MAX)
@@ -97,7 +117,7 @@ impl<E: Send + 'static> Rack<E> {
             let rung = self.assign(&mut book, taken, now);
             self.leave(book, rung);
         }
-        Vec::new()
+        Unwanted::none()
     }
 
     /// Takes idle connections off the shelf that there is no room for any more. They are to be closed.
@@ -135,7 +155,7 @@ impl<E: Send + 'static> Rack<E> {
             return Err(Refusal::Overloaded);
         }
         let ticket = book.queue.enter(Arc::clone(waiter), now);
-        self.leave(book, Vec::new());
+        self.unlock(book, Vec::new());
         announce();
         Ok(ticket)
     }
@@ -150,7 +170,7 @@ impl<E: Send + 'static> Rack<E> {
             return Err(Refusal::Paused);
         }
         book.queue.enter_again(Arc::clone(waiter), ticket);
-        self.leave(book, Vec::new());
+        self.unlock(book, Vec::new());
         announce();
         Ok(())
     }
@@ -159,7 +179,7 @@ impl<E: Send + 'static> Rack<E> {
     pub(crate) fn rest(&self, ticket: Ticket) {
         let mut book = self.book.lock();
         book.queue.rest(ticket);
-        self.leave(book, Vec::new());
+        self.unlock(book, Vec::new());
         announce();
     }
 

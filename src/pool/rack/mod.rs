@@ -8,6 +8,9 @@
 //! closed. There are never more than `limit`, so there are never more connections. Dropping one gives the place
 //! back and wakes a waiter, on every path, panics included.
 //!
+//! **A budget** over several pools is asked for a place before one is given, and what it gave goes back with the permit. So
+//! what holds for the maximum holds for the budget (`sharing.rs`).
+//!
 //! **No forgotten waiter.** Whenever something is free (a connection on the shelf, or a place for a new one) and
 //! somebody waits, then at least one waiter has not gone to sleep yet. Such a waiter looks at the shelf and then,
 //! under the lock, at the places before it sleeps; when it leaves instead, because it found or was given a connection
@@ -21,10 +24,14 @@
 mod book;
 mod door;
 mod places;
+mod sharing;
 
 pub(crate) use book::{Limits, Numbers, Outage, Phase, Refusal, SLOW_CHECK};
+#[cfg(all(test, loom))]
+pub(crate) use door::Unwanted;
 pub(crate) use places::{Pending, Permit};
 
+use crate::budget::Account;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::pool::shelf::{CLOSED, PAUSED, SURPLUS, Shelf};
@@ -39,13 +46,16 @@ use std::time::Duration;
 pub(crate) struct Rack<E: Send + 'static> {
     pub(crate) id: u64,
     pub(crate) shelf: Shelf<E>,
+    /// With a budget that the pool shares with others.
+    pub(crate) account: Option<Account>,
     book: Mutex<Book<E>>,
     changed: Condvar,
 }
 
 impl<E: Send + 'static> Rack<E> {
-    pub(crate) fn new(id: u64, limits: Limits) -> Self {
-        Self { id, shelf: Shelf::new(limits.max_size), book: Mutex::new(Book::new(limits)), changed: Condvar::new() }
+    pub(crate) fn new(id: u64, limits: Limits, account: Option<Account>) -> Self {
+        let shelf = Shelf::new(limits.max_size);
+        Self { id, shelf, account, book: Mutex::new(Book::new(limits)), changed: Condvar::new() }
     }
 
     /// Closes the pool. Returns whether it was open, and the idle connections, which are to be closed.
@@ -57,6 +67,10 @@ impl<E: Send + 'static> Rack<E> {
         book.phase = Phase::Closed;
         let rung = book.queue.fail(error);
         self.leave(book, rung);
+        if let Some(account) = &self.account {
+            account.close();
+            account.settle();
+        }
         // The other half of the fence in `Shelf::put`: whoever published a connection before it saw the alert is
         // seen here; whoever publishes later sees the alert and comes to `look`.
         fence(Ordering::SeqCst);
@@ -182,8 +196,15 @@ impl<E: Send + 'static> Rack<E> {
         self.watch_book(|book| self.is_quiet(book), left)
     }
 
-    /// Leaves the book: brings the alert up to date, unlocks, and then rings.
+    /// Leaves the book: brings the alert up to date, unlocks, and then rings; and sees to those who share the budget.
     fn leave(&self, book: MutexGuard<'_, Book<E>>, rung: Vec<Arc<Waiter<E>>>) {
+        self.leave_line(&book);
+        self.unlock(book, rung);
+        self.settle_account();
+    }
+
+    /// The same for who comes to look at its own shelf and places next, or was sent here by the budget.
+    fn unlock(&self, book: MutexGuard<'_, Book<E>>, rung: Vec<Arc<Waiter<E>>>) {
         let mut alert = book.queue.sleepers();
         if book.phase == Phase::Closed {
             alert |= CLOSED;
@@ -191,7 +212,7 @@ impl<E: Send + 'static> Rack<E> {
         if matches!(book.phase, Phase::Paused | Phase::Rejecting) {
             alert |= PAUSED;
         }
-        if book.surplus() > 0 {
+        if book.surplus() > 0 || self.account.as_ref().is_some_and(Account::is_contended) {
             alert |= SURPLUS;
         }
         self.shelf.set_alert(alert);
@@ -212,6 +233,8 @@ pub(crate) struct Asking<'a, E: Send + 'static>(&'a Rack<E>);
 
 impl<E: Send + 'static> Drop for Asking<'_, E> {
     fn drop(&mut self) {
-        self.0.book.lock().asking -= 1;
+        let mut book = self.0.book.lock();
+        book.asking -= 1;
+        self.0.leave(book, Vec::new());
     }
 }

@@ -10,8 +10,10 @@
 
 use super::Rack;
 use super::book::{Book, Outage, Phase, SLOW_CHECK};
+use crate::budget::Place;
 use crate::clock::Moment;
 use crate::error::{Cause, Error};
+use crate::event::CloseReason;
 use crate::pool::shelf::Mark;
 use crate::pool::waiters::{Ticket, Waiter};
 use std::cmp::Reverse;
@@ -43,30 +45,43 @@ impl<E: Send + 'static> Rack<E> {
             return Err(outage.clone());
         }
         book.queue.sleep(ticket);
-        Ok(self.plan_in(&mut book, now, if alone { 1 } else { u32::MAX }))
+        let permits = self.plan_in(&mut book, now, if alone { 1 } else { u32::MAX });
+        self.leave(book, Vec::new());
+        Ok(permits)
     }
 
     /// Plans as many connections as are wanted and allowed, less what is being opened or checked already.
     pub(crate) fn plan(self: &Arc<Self>, now: Moment) -> Vec<Permit<E>> {
-        self.plan_in(&mut self.book.lock(), now, u32::MAX)
+        let mut book = self.book.lock();
+        let permits = self.plan_in(&mut book, now, u32::MAX);
+        self.leave(book, Vec::new());
+        permits
     }
 
     fn plan_in(self: &Arc<Self>, book: &mut Book<E>, now: Moment, most: u32) -> Vec<Permit<E>> {
-        if book.phase != Phase::Open || book.room() == 0 {
-            return Vec::new();
-        }
-        let mut wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.promising(now));
-        wanted = wanted.max(book.warm.saturating_sub(book.staying()));
-        (0..book.allowed(wanted, now).min(most)).map(|_| self.reserve(book)).collect()
+        let count = if book.phase != Phase::Open || book.room() == 0 {
+            0
+        } else {
+            let wanted = book.demand(self.shelf.idle()).saturating_sub(book.opening + book.promising(now));
+            book.allowed(wanted.max(book.warm.saturating_sub(book.staying())), now).min(most)
+        };
+        self.reserve_shared(book, count, now)
     }
 
     /// One place, if there is one, whoever may want it.
     pub(crate) fn try_reserve(self: &Arc<Self>) -> Option<Permit<E>> {
         let mut book = self.book.lock();
-        (book.phase == Phase::Open && book.limits.max_size > book.taken).then(|| self.reserve(&mut book))
+        if book.phase != Phase::Open || book.limits.max_size <= book.taken {
+            return None;
+        }
+        let place = match &self.account {
+            Some(account) => Some(account.take(false)?),
+            None => None,
+        };
+        Some(self.reserve(&mut book, place))
     }
 
-    fn reserve(self: &Arc<Self>, book: &mut Book<E>) -> Permit<E> {
+    pub(super) fn reserve(self: &Arc<Self>, book: &mut Book<E>, place: Option<Place>) -> Permit<E> {
         let slot = book.free.pop().map_or_else(
             || {
                 book.fresh += 1;
@@ -80,7 +95,7 @@ impl<E: Send + 'static> Rack<E> {
         }
         book.taken += 1;
         book.opening += 1;
-        Permit { rack: Arc::clone(self), slot, opening: true, void: false }
+        Permit { rack: Arc::clone(self), slot, opening: true, void: false, place }
     }
 
     /// Whether anybody still wants a connection that is about to be opened: a returned one may have served.
@@ -209,8 +224,12 @@ impl<E: Send + 'static> Rack<E> {
         self.book.lock().successors > 0
     }
 
-    /// Takes over the permit of a connection that is about to be closed; `condemned` if it was one too many.
-    pub(crate) fn close_begins(&self, connection: u64, permit: Permit<E>, now: Moment, condemned: bool) {
+    /// Takes over the permit of a connection that is about to be closed.
+    pub(crate) fn close_begins(&self, connection: u64, mut permit: Permit<E>, now: Moment, reason: CloseReason) {
+        let condemned = matches!(reason, CloseReason::Resize | CloseReason::Budget);
+        if let Some(place) = permit.place.as_mut().filter(|_| reason == CloseReason::Budget) {
+            place.give_up();
+        }
         if let Some(slot) = self.shelf.slot(permit.slot) {
             slot.set_mark(Mark::BUSY);
         }
@@ -257,6 +276,8 @@ pub(crate) struct Permit<E: Send + 'static> {
     opening: bool,
     /// Its place has been given back already.
     void: bool,
+    /// What the budget gave for it. It goes back when the permit is gone, and so after the book has been left.
+    place: Option<Place>,
 }
 
 impl<E: Send + 'static> Permit<E> {

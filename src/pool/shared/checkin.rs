@@ -42,8 +42,8 @@ pub(crate) fn checkin_to<M: Manager>(core: &Core<M>, mut item: Box<Item<M>>) {
 /// The connection met a waiter, or the end of the pool.
 #[cold]
 fn settle<M: Manager>(put: Put<Item<M>>, rack: &Rack<Item<M>>, slot: u32, mark: Mark, clock: &Clock) {
-    let reason = rack.unwanted_because();
-    retire_all(rack.settle(put, slot, mark, clock.now()), reason);
+    let unwanted = rack.settle(put, slot, mark, clock.now());
+    retire_all(unwanted.entries, unwanted.reason);
 }
 
 /// What a connection that comes back is to be closed for, if anything.

@@ -177,7 +177,7 @@ impl<M: Manager> Core<M> {
         if self.rules_strict() && (in_queue || alert != 0) {
             // In a strict queue nobody takes for itself: what is found belongs to the oldest.
             let unwanted = self.rack.look(self.clock.now());
-            retire_all(unwanted, self.rack.unwanted_because());
+            retire_all(unwanted.entries, unwanted.reason);
             return None;
         }
         loop {

@@ -54,7 +54,7 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     core.deaths.lock().forget(item.dies);
     let Entry { mut connection, home, permit, id, born, uses, extensions, .. } = *item;
     drop(home);
-    core.rack.close_begins(id, permit, now, reason == CloseReason::Resize);
+    core.rack.close_begins(id, permit, now, reason);
     core.alarm.at(now.after(CLOSE_GRACE));
     move || {
         if let Some(hook) = &core.hooks.on_close {

@@ -12,6 +12,7 @@ mod nested;
 mod open;
 mod report;
 pub(crate) mod rules;
+mod sharing;
 mod warm;
 
 pub(crate) use checkin::{checkin, checkin_to};

@@ -3,7 +3,7 @@
 use super::{Core, Item};
 use crate::ErrorKind;
 use crate::clock::{Moment, tick_span, ticks_between};
-use crate::error::{Cause, Error, Panicked};
+use crate::error::{Cause, Error, Panicked, Wait};
 use crate::event::{self, EventHandler, State};
 use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
@@ -144,7 +144,10 @@ impl<M: Manager> Core<M> {
             (ErrorKind::Exhausted, None)
         };
         self.counters.timeouts.add();
-        let error = Error::timeout(kind, &self.name, (waited, self.lent_count(thread_number())), stats, holders, cause);
+        let own = self.lent_count(thread_number());
+        let budget = self.rack.account.as_ref().filter(|_| stats.in_use < stats.max_size);
+        let budget = budget.and_then(|account| account.used_up()).filter(|_| kind == ErrorKind::Exhausted);
+        let error = Error::timeout(kind, &self.name, Wait { waited, own, budget }, stats, holders, cause);
         log::debug!("{error}");
         self.emit(|handler, pool| handler.timed_out(pool, &error));
         error

@@ -1,0 +1,478 @@
+//! What is written down about a budget, and what follows from it: pure, and all of it under one lock.
+//!
+//! Pools that have callers waiting and no place to open a connection for them stand *in line*. What comes free goes to the
+//! one in line that has least; a pool that has more than it needs is *called*, and gives one connection up.
+
+use super::Member;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+/// Why a pool gives a connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It was called: it has more than another one that waits.
+    Called,
+    /// It has no use for it just now.
+    Idle,
+}
+
+/// How a pool stands with its budget.
+#[derive(Debug, Default)]
+struct Standing {
+    member: Option<Weak<dyn Member>>,
+    /// Places that it has.
+    held: u32,
+    /// How many of them it is to give up as soon as it can.
+    called: u32,
+    /// How many of them are being given up: their connections are on their way to be closed.
+    leaving: u32,
+    /// When it was last given a place, as a number that counts up.
+    granted: u64,
+    /// Since when it stands in line, as such a number.
+    in_line: Option<u64>,
+    closed: bool,
+}
+
+impl Standing {
+    /// Places that it will still have when it has given up what it is to.
+    const fn staying(&self) -> u32 {
+        self.held.saturating_sub(self.called + self.leaving)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: u32,
+    /// Places that are out.
+    taken: u32,
+    peak: u32,
+    /// Places that are about to come free, because a pool was called or gives up what it does not need.
+    coming: u32,
+    line: u32,
+    given_up: u64,
+    /// All who have a place know that there is a line.
+    told: bool,
+    clock: u64,
+    next: u64,
+    pools: BTreeMap<u64, Standing>,
+}
+
+/// What is in the ledger, for [`BudgetStats`](super::BudgetStats).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Totals {
+    pub(super) limit: u32,
+    pub(super) taken: u32,
+    pub(super) peak: u32,
+    pub(super) pools: u32,
+    pub(super) in_line: u32,
+    pub(super) given_up: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            taken: 0,
+            peak: 0,
+            coming: 0,
+            line: 0,
+            given_up: 0,
+            told: true,
+            clock: 0,
+            next: 0,
+            pools: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn open(&mut self) -> u64 {
+        self.next += 1;
+        self.pools.insert(self.next, Standing::default());
+        self.next
+    }
+
+    pub(super) fn enlist(&mut self, pool: u64, member: Weak<dyn Member>) {
+        if let Some(standing) = self.pools.get_mut(&pool) {
+            standing.member = Some(member);
+        }
+    }
+
+    /// The pool is closed. It is forgotten when it has given its last place back.
+    pub(super) fn close(&mut self, pool: u64) {
+        self.leave_line(pool);
+        if let Some(standing) = self.pools.get_mut(&pool) {
+            standing.closed = true;
+        }
+        self.forget_if_done(pool);
+    }
+
+    /// A place for the pool, if there is one and nobody is before it. For callers that wait the pool gets in line otherwise.
+    pub(super) fn take(&mut self, pool: u64, for_waiters: bool) -> bool {
+        let free = self.limit.saturating_sub(self.taken);
+        let first = free > 0 && (self.line == 0 || self.first_in_line(free).contains(&pool));
+        if !first {
+            if for_waiters {
+                self.get_in_line(pool);
+            }
+            return false;
+        }
+        self.leave_line(pool);
+        self.clock += 1;
+        self.taken += 1;
+        self.peak = self.peak.max(self.taken);
+        if let Some(standing) = self.pools.get_mut(&pool) {
+            standing.held += 1;
+            standing.granted = self.clock;
+        }
+        true
+    }
+
+    /// A place comes back, of a connection that was given up for another pool or not.
+    pub(super) fn release(&mut self, pool: u64, given_up: bool) {
+        self.taken -= 1;
+        if let Some(standing) = self.pools.get_mut(&pool) {
+            standing.held -= 1;
+            if given_up {
+                standing.leaving -= 1;
+                self.coming -= 1;
+                self.given_up += 1;
+            }
+            // What it no longer has it cannot give up.
+            let void = (standing.called + standing.leaving).saturating_sub(standing.held).min(standing.called);
+            standing.called -= void;
+            self.coming -= void;
+        }
+        self.forget_if_done(pool);
+    }
+
+    fn forget_if_done(&mut self, pool: u64) {
+        if self.pools.get(&pool).is_some_and(|standing| standing.closed && standing.held == 0) {
+            self.pools.remove(&pool);
+        }
+    }
+
+    fn get_in_line(&mut self, pool: u64) {
+        self.clock += 1;
+        if let Some(standing) = self.pools.get_mut(&pool)
+            && standing.in_line.is_none()
+        {
+            standing.in_line = Some(self.clock);
+            self.line += 1;
+            self.tell_again();
+        }
+    }
+
+    /// Nobody waits in that pool, or nothing can be opened for them now.
+    pub(super) fn leave_line(&mut self, pool: u64) {
+        let left = self.pools.get_mut(&pool).and_then(|standing| standing.in_line.take());
+        self.line -= u32::from(left.is_some());
+    }
+
+    /// Those in line whose turn it is when so many places are free: who has least, and of these who was served longest ago.
+    fn first_in_line(&self, places: u32) -> Vec<u64> {
+        let mut line: Vec<_> = self
+            .pools
+            .iter()
+            .filter_map(|(&pool, standing)| Some((standing.held, standing.granted, standing.in_line?, pool)))
+            .collect();
+        line.sort_unstable();
+        line.into_iter().take(places as usize).map(|(.., pool)| pool).collect()
+    }
+
+    /// Those whose turn it is.
+    pub(super) fn whose_turn(&self) -> Vec<Arc<dyn Member>> {
+        let free = self.limit.saturating_sub(self.taken);
+        if free == 0 || self.line == 0 {
+            return Vec::new();
+        }
+        let turn = self.first_in_line(free);
+        turn.into_iter().filter_map(|pool| self.member(pool)).collect()
+    }
+
+    fn member(&self, pool: u64) -> Option<Arc<dyn Member>> {
+        self.pools.get(&pool)?.member.as_ref()?.upgrade()
+    }
+
+    /// How many places are to come free: one for each pool in line, and what is beyond the limit.
+    const fn needed(&self) -> u32 {
+        (self.line + self.taken).saturating_sub(self.limit)
+    }
+
+    /// Whether more are needed than are coming.
+    pub(super) const fn is_short(&self) -> bool {
+        self.needed() > self.coming
+    }
+
+    /// Whether pools that have more than they need should say so.
+    pub(super) const fn is_contended(&self) -> bool {
+        self.line > 0 || self.taken > self.limit
+    }
+
+    /// What has been told may not be so any more.
+    pub(super) fn tell_again(&mut self) {
+        self.told = false;
+    }
+
+    /// Those who have to be told that there is a line, if they do not know yet.
+    pub(super) fn to_be_told(&mut self) -> Vec<Arc<dyn Member>> {
+        if !self.is_short() || std::mem::replace(&mut self.told, true) {
+            return Vec::new();
+        }
+        let holders = self.pools.iter().filter(|(_, standing)| standing.staying() > 0);
+        holders.filter_map(|(&pool, _)| self.member(pool)).collect()
+    }
+
+    /// Calls a pool to give one up, for the one that is first in line, or because there are too many: the pool that has most,
+    /// and of these the one that has had its last one for longest. Nobody is called for a pool that would then have more than
+    /// the one that was called, except for one that has none at all: those take turns.
+    pub(super) fn call(&mut self) -> Option<Arc<dyn Member>> {
+        if !self.is_short() {
+            return None;
+        }
+        let too_many = self.taken > self.limit + self.coming;
+        let asking = self.first_in_line(1).first().copied();
+        let has = asking.and_then(|pool| self.pools.get(&pool)).map_or(0, |standing| standing.held);
+        let (pool, standing) = self
+            .pools
+            .iter_mut()
+            .filter(|(pool, standing)| Some(**pool) != asking || too_many && standing.staying() > 0)
+            .max_by_key(|(_, standing)| (standing.staying(), std::cmp::Reverse(standing.granted)))?;
+        let most = standing.staying();
+        if most == 0 || !(too_many || has == 0 || most > has + 1) {
+            return None;
+        }
+        standing.called += 1;
+        self.coming += 1;
+        let pool = *pool;
+        self.member(pool)
+    }
+
+    /// Whether the pool is to give up a connection that it has at hand. `free`: it has no use for it. `used`: it has been
+    /// used since it was opened, or pools that take turns would take new ones from each other before anybody has had them.
+    pub(super) fn gives_up(&mut self, pool: u64, free: bool, used: bool) -> Option<Call> {
+        let (needed, coming, short) = (self.needed(), self.coming, self.is_short());
+        let standing = self.pools.get_mut(&pool)?;
+        if standing.called > 0 && coming > needed {
+            // Those that it was called for have gone.
+            standing.called -= 1;
+            self.coming -= 1;
+            return None;
+        }
+        if standing.called > 0 && (free || used) {
+            standing.called -= 1;
+            standing.leaving += 1;
+            return Some(Call::Called);
+        }
+        if free && short && standing.staying() > 0 {
+            standing.leaving += 1;
+            self.coming += 1;
+            return Some(Call::Idle);
+        }
+        None
+    }
+
+    /// Somebody else took the connection that was to be given up.
+    pub(super) fn keeps(&mut self, pool: u64, call: Call) {
+        if let Some(standing) = self.pools.get_mut(&pool) {
+            standing.leaving -= 1;
+            match call {
+                Call::Called => standing.called += 1,
+                Call::Idle => self.coming -= 1,
+            }
+        }
+    }
+
+    pub(super) fn resize(&mut self, limit: u32) {
+        self.limit = limit;
+        self.tell_again();
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let pools = self.pools.values().filter(|standing| !standing.closed).count() as u32;
+        let Self { limit, taken, peak, line, given_up, .. } = *self;
+        Totals { limit, taken, peak, pools, in_line: line, given_up }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Nobody;
+    impl Member for Nobody {
+        fn place_is_free(&self) -> bool {
+            true
+        }
+        fn shed(&self) {}
+        fn idle_for(&self) -> Option<u32> {
+            None
+        }
+    }
+
+    /// A ledger with so many pools, whose numbers are 1, 2, 3 …
+    fn ledger(limit: u32, pools: u64) -> (Ledger, Vec<Arc<dyn Member>>) {
+        let mut ledger = Ledger::new(limit);
+        let members: Vec<Arc<dyn Member>> = (0..pools).map(|_| Arc::new(Nobody) as _).collect();
+        for member in &members {
+            let pool = ledger.open();
+            ledger.enlist(pool, Arc::downgrade(member));
+        }
+        (ledger, members)
+    }
+
+    fn held(ledger: &Ledger) -> Vec<u32> {
+        ledger.pools.values().map(|standing| standing.held).collect()
+    }
+
+    #[test]
+    fn one_that_waits_takes_from_the_one_that_has_most_until_both_have_the_same() {
+        let (mut ledger, _members) = ledger(10, 2);
+        assert!((0..10).all(|_| ledger.take(1, true)));
+        for _ in 0..5 {
+            assert!(!ledger.take(2, true));
+            assert!(ledger.call().is_some());
+            assert!(ledger.call().is_none(), "one is enough for one that waits");
+            assert_eq!(ledger.gives_up(1, false, false), None, "it has not been used yet");
+            assert_eq!(ledger.gives_up(1, false, true), Some(Call::Called));
+            assert_eq!(ledger.gives_up(1, false, true), None);
+            ledger.release(1, true);
+            assert!(!ledger.take(1, true), "what came free is for the one that has less");
+            assert!(ledger.take(2, true));
+            ledger.leave_line(1);
+        }
+        assert_eq!(held(&ledger), [5, 5]);
+        assert!(!ledger.take(2, true));
+        assert!(ledger.call().is_none(), "or they would take it from each other for ever");
+    }
+
+    #[test]
+    fn pools_without_any_take_turns_with_those_that_have_one() {
+        let (mut ledger, _members) = ledger(1, 3);
+        assert!(ledger.take(1, true));
+        let mut served = Vec::new();
+        let mut holder = 1;
+        for _ in 0..9 {
+            (1..=3).for_each(|pool| assert!(!ledger.take(pool, true)));
+            assert!(ledger.call().is_some());
+            assert_eq!(ledger.gives_up(holder, false, true), Some(Call::Called));
+            ledger.release(holder, true);
+            holder = (1..=3).find(|&pool| ledger.take(pool, true)).expect("somebody's turn");
+            served.push(holder);
+        }
+        assert_eq!(served, [2, 3, 1, 2, 3, 1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn what_lies_idle_is_given_up_without_a_call_and_no_more_than_is_needed() {
+        let (mut ledger, _members) = ledger(3, 2);
+        assert!((0..3).all(|_| ledger.take(1, false)));
+        assert_eq!(ledger.gives_up(1, true, false), None, "nobody waits");
+        assert!(!ledger.take(2, true));
+        assert_eq!(ledger.to_be_told().len(), 1);
+        assert_eq!(ledger.to_be_told().len(), 0, "once");
+        assert_eq!(ledger.gives_up(1, true, false), Some(Call::Idle));
+        assert_eq!(ledger.gives_up(1, true, false), None);
+        ledger.keeps(1, Call::Idle);
+        assert_eq!(ledger.gives_up(1, true, false), Some(Call::Idle), "the other one was taken by somebody");
+    }
+
+    #[test]
+    fn a_call_for_somebody_who_has_gone_is_void() {
+        let (mut ledger, _members) = ledger(2, 2);
+        assert!((0..2).all(|_| ledger.take(1, true)));
+        assert!(!ledger.take(2, true));
+        assert!(ledger.call().is_some());
+        ledger.leave_line(2);
+        assert_eq!(ledger.gives_up(1, false, true), None);
+        assert!(!ledger.is_contended());
+        assert_eq!(ledger.coming, 0);
+    }
+
+    #[test]
+    fn with_a_smaller_limit_those_who_have_most_are_called() {
+        let (mut ledger, _members) = ledger(6, 2);
+        assert!((0..4).all(|_| ledger.take(1, true)));
+        assert!((0..2).all(|_| ledger.take(2, true)));
+        ledger.resize(2);
+        let calls = std::iter::from_fn(|| ledger.call()).count();
+        assert_eq!(calls, 4);
+        assert_eq!(ledger.pools.values().map(Standing::staying).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take(u64, bool),
+        Release(u64),
+        LeaveLine(u64),
+        Call,
+        GiveUp(u64, bool, bool, bool),
+        Resize(u32),
+        Close(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let pool = 1..=4_u64;
+        prop_oneof![
+            8 => (pool.clone(), any::<bool>()).prop_map(|(pool, waiters)| Step::Take(pool, waiters)),
+            4 => pool.clone().prop_map(Step::Release),
+            2 => pool.clone().prop_map(Step::LeaveLine),
+            4 => Just(Step::Call),
+            4 => (pool.clone(), any::<bool>(), any::<bool>(), any::<bool>())
+                .prop_map(|(pool, free, used, keeps)| Step::GiveUp(pool, free, used, keeps)),
+            1 => (1..8_u32).prop_map(Step::Resize),
+            1 => pool.prop_map(Step::Close),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, the columns add up, nothing is granted beyond the limit, and no more is called than is there.
+        #[test]
+        fn the_columns_add_up(limit in 1..8_u32, steps in prop::collection::vec(step(), 1..200)) {
+            let (mut ledger, _members) = ledger(limit, 4);
+            // Connections that each pool has and gives up.
+            let mut leaving = BTreeMap::<u64, u32>::new();
+            for step in steps {
+                let before = ledger.taken;
+                match step {
+                    Step::Take(pool, waiters) if ledger.pools.get(&pool).is_some_and(|one| !one.closed) => {
+                        let granted = ledger.take(pool, waiters);
+                        prop_assert!(!granted || ledger.taken <= ledger.limit);
+                        prop_assert_eq!(ledger.taken, before + u32::from(granted));
+                    }
+                    Step::Release(pool) => {
+                        let gone = leaving.get(&pool).copied().unwrap_or(0);
+                        if ledger.pools.get(&pool).is_some_and(|one| one.held > 0) {
+                            ledger.release(pool, gone > 0);
+                            leaving.insert(pool, gone.saturating_sub(1));
+                        }
+                    }
+                    Step::LeaveLine(pool) => ledger.leave_line(pool),
+                    Step::Call => {
+                        let short = ledger.is_short();
+                        prop_assert!(ledger.call().is_none() || short);
+                    }
+                    Step::GiveUp(pool, free, used, keeps) => {
+                        let gone = leaving.get(&pool).copied().unwrap_or(0);
+                        let has_more = ledger.pools.get(&pool).is_some_and(|one| one.held > gone);
+                        if has_more && let Some(call) = ledger.gives_up(pool, free, used) {
+                            if keeps {
+                                ledger.keeps(pool, call);
+                            } else {
+                                leaving.insert(pool, gone + 1);
+                            }
+                        }
+                    }
+                    Step::Resize(limit) => ledger.resize(limit),
+                    Step::Close(pool) => ledger.close(pool),
+                    Step::Take(..) => {}
+                }
+                let standings = || ledger.pools.values();
+                prop_assert_eq!(ledger.taken, standings().map(|one| one.held).sum::<u32>());
+                prop_assert_eq!(ledger.coming, standings().map(|one| one.called + one.leaving).sum::<u32>());
+                prop_assert_eq!(ledger.line as usize, standings().filter(|one| one.in_line.is_some()).count());
+                prop_assert!(standings().all(|one| one.called + one.leaving <= one.held));
+                prop_assert!(standings().all(|one| !(one.closed && one.held == 0)));
+            }
+        }
+    }
+}

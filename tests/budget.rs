@@ -1,0 +1,311 @@
+//! One ceiling over several pools.
+
+mod support;
+
+use millpond::{Breaker, Budget, CloseReason, Error, ErrorKind, Fairness, Maintenance, Pool, WarmUp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+use support::{Gate, Lab, Scripted, eventually, settle};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A pool over the lab, which counts the connections of all pools over it.
+fn pool(lab: &Arc<Lab>, budget: &Budget, max_size: u32) -> Pool<Scripted> {
+    let builder = Pool::builder(lab.manager()).max_size(max_size).connection_timeout(SOON).budget(budget);
+    builder.build_lazy().expect("good settings")
+}
+
+#[test]
+fn an_idle_connection_of_one_pool_is_given_up_for_a_waiter_of_another() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let (first, second) = (pool(&lab, &budget, 2), pool(&lab, &budget, 2));
+    drop(first.get_many(2)?);
+    let conn = second.get()?;
+    assert_eq!((first.stats().size, second.stats().size), (1, 1));
+    assert_eq!(first.stats().closed.by(CloseReason::Budget), 1);
+    assert_eq!((budget.stats().given_up, budget.stats().peak), (1, 2));
+    drop(conn);
+    assert_eq!(lab.most_live.load(SeqCst), 2);
+    Ok(())
+}
+
+#[test]
+fn what_has_been_idle_for_longest_goes_first() -> Result<(), Error> {
+    let (lab, budget, clock) = (Lab::new(), Budget::new(3), millpond::testing::HandClock::new());
+    let pools: Vec<_> = (0..4)
+        .map(|_| Pool::builder(lab.manager()).budget(&budget).clock(clock.clone()).build_lazy())
+        .collect::<Result<_, _>>()?;
+    for n in [1, 0, 2] {
+        drop(pools[n].get()?);
+        clock.advance(Duration::from_secs(1));
+    }
+    drop(pools[3].get()?);
+    let sizes: Vec<_> = pools.iter().map(|pool| pool.stats().size).collect();
+    assert_eq!(sizes, [1, 0, 1, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_pool_whose_callers_have_everything_gives_a_returned_connection_to_another_one_all_the_same() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let (greedy, modest) = (pool(&lab, &budget, 10), pool(&lab, &budget, 10));
+    let held = greedy.get_many(2)?;
+    thread::scope(|scope| {
+        // Two more callers of the greedy pool, who were there first.
+        let more: Vec<_> = (0..2).map(|_| scope.spawn(|| greedy.get().map(drop))).collect();
+        eventually("both wait", || greedy.stats().waiting == 2);
+        let one = scope.spawn(|| modest.get());
+        eventually("a third one waits, in the other pool", || modest.stats().waiting == 1);
+        let mut held = held.into_iter();
+        drop(held.next());
+        let conn = one.join().expect("no panic").expect("the returned one was given up for it");
+        assert_eq!((greedy.stats().waiting, greedy.stats().closed.by(CloseReason::Budget)), (2, 1));
+        drop(held);
+        more.into_iter().for_each(|caller| caller.join().expect("no panic").expect("the other one served both"));
+        drop(conn);
+    });
+    assert_eq!(lab.most_live.load(SeqCst), 2);
+    Ok(())
+}
+
+#[test]
+fn pools_that_are_all_busy_come_to_have_the_same() {
+    let (lab, budget) = (Lab::new(), Budget::new(6));
+    let pools: Vec<_> = (0..3).map(|_| pool(&lab, &budget, 6)).collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // So many callers in each that all of them always wait.
+        for pool in &pools {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !done.load(SeqCst) {
+                        pool.with(|conn| conn.exclusively(thread::yield_now)).expect("in turn");
+                    }
+                });
+            }
+        }
+        eventually("two each", || pools.iter().all(|pool| pool.stats().size == 2));
+        done.store(true, SeqCst);
+    });
+    assert!(budget.stats().peak <= 6);
+    assert!(lab.most_live.load(SeqCst) <= 6);
+}
+
+#[test]
+fn more_busy_pools_than_connections_take_turns() {
+    for fairness in [Fairness::default(), Fairness::Strict] {
+        let (lab, budget) = (Lab::new(), Budget::new(2));
+        let build =
+            || Pool::builder(lab.manager()).budget(&budget).fairness(fairness).connection_timeout(SOON).build_lazy();
+        let pools: Vec<_> = (0..5).map(|_| build().expect("good settings")).collect();
+        let served: Vec<_> = pools.iter().map(|_| AtomicU32::new(0)).collect();
+        thread::scope(|scope| {
+            for (pool, served) in pools.iter().zip(&served) {
+                for _ in 0..3 {
+                    scope.spawn(move || {
+                        for _ in 0..20 {
+                            pool.with(|conn| conn.exclusively(|| ())).expect("in turn");
+                            served.fetch_add(1, SeqCst);
+                        }
+                    });
+                }
+            }
+        });
+        assert!(served.iter().all(|served| served.load(SeqCst) == 60));
+        pools.iter().for_each(settle);
+        assert!(lab.most_live.load(SeqCst) <= 2, "{}", lab.most_live.load(SeqCst));
+        let stats = budget.stats();
+        assert_eq!((stats.pools_waiting, stats.peak), (0, 2));
+        assert_eq!(stats.taken, pools.iter().map(|pool| pool.stats().size).sum::<u32>());
+    }
+}
+
+#[test]
+fn the_ceiling_holds_while_connections_break_pools_close_and_callers_give_up() {
+    let (lab, budget) = (Lab::new(), Budget::new(4));
+    let pools: Vec<_> = (0..6).map(|_| pool(&lab, &budget, 4)).collect();
+    thread::scope(|scope| {
+        for (n, pool) in pools.iter().enumerate() {
+            for m in 0..3 {
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        let patience = if (round + m) % 3 == 0 { Duration::from_micros(50) } else { SOON };
+                        match pool.get_timeout(patience) {
+                            Ok(conn) if round % 7 == n => millpond::PooledConnection::discard(conn),
+                            Ok(conn) => conn.exclusively(|| ()),
+                            Err(error) if error.kind() == ErrorKind::Closed => return,
+                            Err(error) => assert!(patience < SOON, "{error}"),
+                        }
+                        if n == 5 && round == 20 {
+                            pool.close();
+                        }
+                    }
+                });
+            }
+        }
+    });
+    assert!(lab.most_live.load(SeqCst) <= 4, "{}", lab.most_live.load(SeqCst));
+    assert!(budget.stats().peak <= 4);
+    eventually("the books agree", || {
+        let stats = budget.stats();
+        stats.pools == 5 && stats.pools_waiting == 0 && stats.taken == lab.live.load(SeqCst)
+    });
+    for pool in &pools[..5] {
+        drop(pool.get_many(4).expect("each could have all of it"));
+    }
+}
+
+#[test]
+fn a_caller_who_waited_in_vain_is_told_of_the_budget() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let (first, second) = (pool(&lab, &budget, 4), pool(&lab, &budget, 4));
+    let held = first.get()?;
+    let error = second.get_timeout(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert!(error.to_string().contains("; the budget of 1 connections that it shares is used up"), "{error}");
+    assert_eq!(budget.stats().pools_waiting, 0, "who has gone is not waited for");
+    drop(held);
+    assert_eq!(first.stats().idle, 1, "and nothing is given up for it");
+    Ok(())
+}
+
+#[test]
+fn a_minimum_gives_way_to_a_waiter_and_takes_nothing_from_anybody() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(3));
+    let first = Pool::builder(lab.manager()).min_idle(2).budget(&budget).build()?;
+    eventually("the minimum is there", || first.stats().idle == 2);
+    let second = pool(&lab, &budget, 3);
+    let held = second.get_many(3)?;
+    assert_eq!((first.stats().size, second.stats().size), (0, 3));
+    first.maintain();
+    assert_eq!((first.stats().size, first.stats().connecting), (0, 0), "there is nothing free");
+    drop(held);
+    first.maintain();
+    assert_eq!(second.stats().size, 3, "what the other one has idle is not taken for a minimum");
+    Ok(())
+}
+
+#[test]
+fn a_pool_can_be_built_while_others_have_all_of_the_budget_idle() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let first = pool(&lab, &budget, 2);
+    drop(first.get_many(2)?);
+    let second = Pool::builder(lab.manager()).budget(&budget).connection_timeout(SOON).build()?;
+    assert_eq!((first.stats().size, second.stats().size), (1, 1));
+    // More than one is only taken where it is free.
+    let plan = WarmUp::blocking(2).within(Duration::from_millis(50));
+    let third = Pool::builder(lab.manager()).budget(&budget).connection_timeout(SOON).warm_up(plan).build()?;
+    assert_eq!(third.stats().size, 1);
+    Ok(())
+}
+
+#[test]
+fn pools_without_threads_share_a_budget() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let build =
+        || Pool::builder(lab.manager()).budget(&budget).maintenance(Maintenance::Manual).connection_timeout(SOON);
+    let (first, second) = (build().build_lazy()?, build().build_lazy()?);
+    drop(first.get_many(2)?);
+    let held = second.get_many(2)?;
+    assert_eq!((first.stats().size, second.stats().size), (0, 2));
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| first.get().map(drop));
+        eventually("it waits", || first.stats().waiting == 1);
+        drop(held);
+        waiter.join().expect("no panic")
+    })?;
+    assert_eq!(lab.most_live.load(SeqCst), 2);
+    Ok(())
+}
+
+#[test]
+fn a_closed_pool_gives_its_share_back() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let (first, second) = (pool(&lab, &budget, 2), pool(&lab, &budget, 2));
+    let held = first.get_many(2)?;
+    first.close();
+    assert_eq!(budget.stats().pools, 1);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| second.get_many(2).map(|both| both.len()));
+        eventually("it waits", || second.stats().waiting == 1);
+        drop(held);
+        assert_eq!(waiter.join().expect("no panic").expect("both came free"), 2);
+    });
+    drop(first);
+    assert_eq!((budget.stats().pools, budget.stats().taken), (1, 2));
+    Ok(())
+}
+
+#[test]
+fn a_pool_whose_server_is_away_or_that_is_paused_holds_up_no_other() -> Result<(), Error> {
+    let (away, lab, budget) = (Lab::new(), Lab::new(), Budget::new(1));
+    away.refuse.store(true, SeqCst);
+    let (dead, paused, good) = (pool(&away, &budget, 1), pool(&lab, &budget, 1), pool(&lab, &budget, 1));
+    paused.pause();
+    thread::scope(|scope| {
+        let unlucky = [scope.spawn(|| dead.get().map(drop)), scope.spawn(|| paused.get().map(drop))];
+        eventually("the server is found to be away", || dead.stats().breaker != Breaker::Closed);
+        eventually("a caller waits for the end of the pause", || paused.stats().waiting == 1);
+        for _ in 0..20 {
+            drop(good.get().expect("nothing is wrong here"));
+        }
+        away.refuse.store(false, SeqCst);
+        paused.resume();
+        unlucky.into_iter().for_each(|caller| caller.join().expect("no panic").expect("it is well again"));
+    });
+    assert_eq!(budget.stats().peak, 1);
+    Ok(())
+}
+
+#[test]
+fn a_panic_while_connecting_costs_the_budget_nothing() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));
+    lab.set_panics(Some("connect"));
+    assert!(first.get_timeout(Duration::from_millis(100)).is_err());
+    lab.set_panics(None);
+    drop(second.get()?);
+    drop(first.get()?);
+    assert_eq!((budget.stats().taken, budget.stats().peak), (1, 1));
+    Ok(())
+}
+
+#[test]
+fn a_lower_ceiling_takes_from_the_largest_and_a_higher_one_serves_who_waits() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(6));
+    let (large, small) = (pool(&lab, &budget, 6), pool(&lab, &budget, 6));
+    let (mut held, kept) = (large.get_many(4)?, small.get_many(2)?);
+    budget.resize(3)?;
+    assert_eq!(budget.stats().taken, 6, "nothing is taken from a borrower");
+    held.truncate(1);
+    eventually("three are closed", || lab.live.load(SeqCst) == 3);
+    assert_eq!((large.stats().size, small.stats().size), (1, 2));
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| small.get().map(drop));
+        eventually("it waits", || small.stats().waiting == 1);
+        budget.resize(4)?;
+        waiter.join().expect("no panic")
+    })?;
+    drop(kept);
+    let error = budget.resize(0).unwrap_err();
+    assert_eq!((error.kind(), budget.stats().limit), (ErrorKind::Config, 4));
+    assert!(error.to_string().contains("budget is 0"), "{error}");
+    let error = Pool::builder(lab.manager()).max_size(0).budget(&Budget::new(0)).build_lazy().unwrap_err().to_string();
+    assert!(error.contains("budget is 0") && error.contains("max_size is 0"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_connection_that_is_slow_to_close_is_waited_for_and_then_gives_its_place_away() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));
+    drop(first.get()?);
+    let gate: Arc<Gate> = Lab::gate(&lab.drop_gate);
+    drop(second.get()?);
+    assert_eq!(first.stats().size, 1, "it is still being closed");
+    gate.open();
+    eventually("it is closed", || first.stats().size == 0);
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! The settings of a pool, one function each.
 
+use crate::adaptive::Adaptive;
 use crate::alarm::{Alarm, Tended};
 use crate::clock::{Clock, Moment};
 use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
@@ -9,6 +10,7 @@ use crate::helpers;
 use crate::maintenance::keeper;
 use crate::manager::Manager;
 use crate::pool::rack::{Limits, Rack};
+use crate::pool::shared::adapt::{Adapting, late_after};
 use crate::pool::shared::{Core, Hooks, rules};
 use crate::pool::{Pool, next_number};
 use crate::redact::redact;
@@ -77,6 +79,13 @@ impl<M: Manager> Builder<M> {
     /// one whose close takes longer no longer keeps its place from others.
     pub fn max_size(mut self, max_size: u32) -> Self {
         self.settings.max_size = max_size;
+        self
+    }
+
+    /// Has the maximum follow the load, between a floor and a ceiling; [`max_size`](Self::max_size) then says where it starts,
+    /// or the nearer end of the range where that is outside of it. Default: the maximum is fixed. See [`crate::adaptive`].
+    pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.settings.adaptive = Some(adaptive);
         self
     }
 
@@ -394,7 +403,7 @@ impl<M: Manager> Builder<M> {
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.settings.problems();
-        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.max_size)));
+        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.first_size())));
         problems
     }
 
@@ -414,6 +423,7 @@ impl<M: Manager> Builder<M> {
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }
+        settings.max_size = settings.first_size();
         let number = next_number();
         let name = name.unwrap_or_else(|| format!("pool-{number}"));
         let by_hand = !matches!(clock, Clock::System) || settings.maintenance == Maintenance::Manual;
@@ -461,6 +471,8 @@ fn core<M: Manager>(
         edition: AtomicU32::new(0),
         connection_timeout: RwLock::new(settings.connection_timeout),
         leak_threshold: Mutex::new(settings.leak_threshold),
+        late_after: late_after(settings.adaptive.as_ref()).into(),
+        adapting: Mutex::new(settings.adaptive.clone().map(|adaptive| Adapting::new(adaptive, clock.now()))),
         timed: settings.use_times || handler.is_some(),
         careful: settings.check_on_caller || settings.nested == Nested::Deny,
         observed: hooks.on_return.is_some() || handler.is_some(),

@@ -291,6 +291,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adaptive;
 mod alarm;
 mod builder;
 mod clock;

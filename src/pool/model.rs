@@ -477,7 +477,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || borrow_for_ever(&rack, false))
         };
-        part_with(&rack, rack.resize(2));
+        part_with(&rack, rack.resize(2).1);
         let other = waiter.join().expect("no panic");
         put(&rack, held);
         put(&rack, other);
@@ -490,7 +490,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || put(&rack, token))
         };
-        part_with(&rack, rack.resize(1));
+        part_with(&rack, rack.resize(1).1);
         returner.join().expect("no panic");
         at_rest(&rack, 1);
     });

@@ -10,8 +10,7 @@ use crate::helpers;
 use crate::maintenance::keeper;
 use crate::manager::Manager;
 use crate::pool::rack::{Limits, Rack};
-use crate::pool::shared::adapt::{Adapting, late_after};
-use crate::pool::shared::{Core, Hooks, rules};
+use crate::pool::shared::{Adapting, Core, Hooks, late_after, rules};
 use crate::pool::{Pool, next_number};
 use crate::redact::redact;
 use crate::stats::Counters;
@@ -82,8 +81,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Has the maximum follow the load, between a floor and a ceiling; [`max_size`](Self::max_size) then says where it starts,
-    /// or the nearer end of the range where that is outside of it. Default: the maximum is fixed. See [`crate::adaptive`].
+    /// Has the maximum follow the [load](crate::adaptive); [`max_size`](Self::max_size) then says where it starts, or the nearer
+    /// end of the range. Default: it is fixed.
     pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
         self.settings.adaptive = Some(adaptive);
         self

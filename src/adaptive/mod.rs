@@ -42,10 +42,10 @@
 //!   the [target](Adaptive::target_wait), by Erlang's formula for callers that wait. (For a target of no wait and large loads
 //!   it comes to the demand and 2.4 times its square root.) The formula knows nothing of bursts and of work that now and then
 //!   takes much longer, so what it puts on top of the demand is multiplied by a margin, at first 1.
-//! - **It grows** when callers are late: when, beyond two in a hundred, five have waited for longer than the target
-//!   because the pool was full. Waiting for a connection to be opened or checked does not count, since a larger maximum
+//! - **It grows** when callers are late: when, beyond two in a hundred, five (where many come, a tenth of those that
+//!   come in a second) have waited for longer than the target because the pool was full. Waiting for a connection to be opened or checked does not count, since a larger maximum
 //!   would not help. It grows to what is needed, at once, and to up to half as much again where a queue is to be worked
-//!   off; where as much as is needed is there already, by a fifth, and remembers that as a larger margin.
+//!   off; where as much as is needed is there already, by a tenth, and remembers that as a larger margin.
 //! - **It shrinks** to the most that was needed within the [patience](Adaptive::patience) (2 min), if that is clearly less, and
 //!   nothing was changed for as long. (Taking the most of a stretch of time against flapping is what Kubernetes'
 //!   horizontal autoscaler does.) Never below what is in use, never while anybody waits. Surplus idle connections are closed;
@@ -169,8 +169,7 @@ impl Adaptive {
         if min_idle > floor {
             problems.push(format!("min_idle is {min_idle}, which is more than adaptive.floor {floor}"));
         }
-        for (name, duration) in
-            [("target_wait", self.target_wait), ("every", self.every), ("patience", self.patience)]
+        for (name, duration) in [("target_wait", self.target_wait), ("every", self.every), ("patience", self.patience)]
         {
             if duration.is_zero() {
                 problems.push(format!("adaptive.{name} is 0 s, but it must be longer than nothing"));

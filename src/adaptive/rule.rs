@@ -10,8 +10,10 @@ use std::time::Duration;
 const AVERAGED: f64 = 30.0;
 /// How many checkouts must have come back before their mean use time is believed.
 const BELIEVED: f64 = 5.0;
-/// How many callers may be late beyond their share before something is done: what one hiccup of the server makes late.
+/// How many callers may be late beyond their share before something is done: what one hiccup of the server makes late. And
+/// where many come, as many as would use up the share of ten seconds.
 const DEBT: f64 = 5.0;
+const DEBT_SECONDS: f64 = 10.0;
 /// What of all callers may be late before that counts: twice what is aimed for, so that chance alone is no reason.
 const ALLOWED: f64 = 2.0 * LATE_SHARE;
 /// How many checkouts must be overdue, against half of the usual speed, before the server is taken to hang: by chance that
@@ -293,11 +295,12 @@ impl Rule {
         }
     }
 
-    /// A larger size, if too many were late: what the demand needs; or, where that is there already, a fifth more.
+    /// A larger size, if too many were late: what the demand needs; or, where that is there already, a tenth more.
     fn grown(&mut self, seen: &Observation, demand: f64, shorter: bool) -> Option<(u32, Reason)> {
         let late_now = if seen.longest_wait > self.settings.target_wait { seen.waiting } else { 0 };
         let size = seen.max_size;
-        if self.debt + f64::from(late_now) < DEBT || size >= self.settings.ceiling {
+        let bearable = DEBT.max(DEBT_SECONDS * LATE_SHARE * self.flow.rate());
+        if self.debt + f64::from(late_now) < bearable || size >= self.settings.ceiling {
             return None;
         }
         let queue = self.flow.use_time().map_or(0.0, |use_time| f64::from(seen.waiting) * use_time / CLEARED);
@@ -308,7 +311,7 @@ impl Rule {
         if self.clearing || shorter {
             return None;
         }
-        let more = size.saturating_add((size / 5).max(1)).min(self.settings.ceiling);
+        let more = size.saturating_add((size / 10).max(1)).min(self.settings.ceiling);
         let formula = self.by_formula(demand) - demand;
         self.margin = self.margin.max((f64::from(more) - demand) / formula.max(0.5));
         self.calm = (0.0, self.now);

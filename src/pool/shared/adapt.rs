@@ -49,17 +49,20 @@ impl Adapting {
     fn observe<M: Manager>(&mut self, now: Moment, core: &Core<M>) -> Observation {
         let numbers = core.rack.numbers();
         let stats = core.brief(&numbers);
-        let mut seen = Observation::default();
-        seen.interval = now.since(self.last);
-        (seen.max_size, seen.min_idle) = (numbers.max_size, numbers.min_idle);
-        (seen.in_use, seen.waiting) = (stats.in_use, numbers.waiting);
-        seen.longest_wait = numbers.waiting_since.map_or(Duration::ZERO, |since| now.since(since));
-        seen.outage = numbers.outage.is_some() || numbers.phase != Phase::Open;
         // Who was turned away because too many waited is worse off than who was late.
         let (late, gave_up) = (stats.late + stats.overloads, core.counters.gave_up.get() + stats.overloads);
-        seen.checkouts = stats.checkouts.saturating_sub(self.checkouts);
-        seen.late = late.saturating_sub(self.late);
-        seen.gave_up = gave_up.saturating_sub(self.gave_up);
+        let seen = Observation {
+            interval: now.since(self.last),
+            max_size: numbers.max_size,
+            min_idle: numbers.min_idle,
+            in_use: stats.in_use,
+            waiting: numbers.waiting,
+            longest_wait: numbers.waiting_since.map_or(Duration::ZERO, |since| now.since(since)),
+            checkouts: stats.checkouts.saturating_sub(self.checkouts),
+            gave_up: gave_up.saturating_sub(self.gave_up),
+            late: late.saturating_sub(self.late),
+            outage: numbers.outage.is_some() || numbers.phase != Phase::Open,
+        };
         (self.last, self.checkouts, self.late, self.gave_up) = (now, stats.checkouts, late, gave_up);
         seen
     }

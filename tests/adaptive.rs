@@ -168,9 +168,12 @@ fn one_caller_that_waits_for_seconds_counts_as_much_as_five_that_are_late_once()
     assert_eq!(decisions.iter().position(|decision| matches!(decision, Decision::Grow { .. })), Some(4));
 }
 
+/// From, to, why, and on what grounds.
+type Told = (u32, u32, Reason, Option<String>);
+
 /// Hears of changes of the size.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(u32, u32, Reason, Option<String>)>>);
+struct Heard(Mutex<Vec<Told>>);
 
 impl EventHandler for Heard {
     fn resized(&self, _: &str, event: &Resized<'_>) {
@@ -180,7 +183,7 @@ impl EventHandler for Heard {
 }
 
 impl Heard {
-    fn take(&self) -> Vec<(u32, u32, Reason, Option<String>)> {
+    fn take(&self) -> Vec<Told> {
         std::mem::take(&mut *self.0.lock().expect("no panic under this lock"))
     }
 }

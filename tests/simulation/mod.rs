@@ -179,7 +179,7 @@ impl<'a> Simulated<'a> {
             self.warm = Some(self.waits.len() - 1);
         }
         // First come, first served: so this is the caller with this number.
-        let (_, held) = self.load.arrivals[self.checkouts as usize];
+        let (_, held) = *self.load.arrivals.get(self.checkouts as usize).expect("it has arrived");
         self.checkouts += 1;
         self.late += u64::from(caller.met_full && u128::from(waited) > TARGET.as_nanos());
         self.in_use += 1;
@@ -239,7 +239,8 @@ impl Decider {
             Sizer::Fixed(_) => size,
             Sizer::Fifth => {
                 let fifth = (size / 5).max(1);
-                if quantile(&mut pool.waits[recent..].to_vec(), 0.99) > 100 * MILLISECOND {
+                if quantile(&mut pool.waits.iter().skip(recent).copied().collect::<Vec<_>>(), 0.99) > 100 * MILLISECOND
+                {
                     (size + fifth).min(CEILING)
                 } else if pool.in_use * 5 < size {
                     (size - fifth).max(FLOOR)
@@ -288,18 +289,16 @@ impl Tally {
         let mut waits = waits.split_off(pool.warm.unwrap_or(waits.len()));
         // Who waits at the end has waited, too.
         waits.extend(pool.queue.iter().map(|caller| end - caller.since));
-        let counted: Vec<i64> = self.sizes.iter().map(|(_, size)| i64::from(*size)).collect();
-        let steps: Vec<i64> = counted.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let warm = self.sizes.iter().skip(1).filter(|(at, _)| *at < WARM_UP as f64 / SECOND as f64).count();
-        let steps = &steps[warm..];
         let seconds = |nanos: Nanos| nanos as f64 / SECOND as f64;
+        let changes = self.sizes.array_windows().filter(|[_, (at, _)]| *at >= seconds(WARM_UP));
+        let grows: Vec<bool> = changes.map(|[(_, from), (_, to)]| to > from).collect();
         Outcome {
             p99: seconds(quantile(&mut waits, 0.99)),
             worst: seconds(waits.iter().copied().max().unwrap_or(0)),
             size: self.allowed as f64 / span,
             open: self.open as f64 / span,
-            decisions: steps.len(),
-            turns: steps.windows(2).filter(|pair| (pair[0] > 0) != (pair[1] > 0)).count(),
+            decisions: grows.len(),
+            turns: grows.array_windows().filter(|[before, after]| before != after).count(),
             sizes: self.sizes,
         }
     }

@@ -21,7 +21,7 @@ pub enum CloseReason {
     MaxUses,
     /// [`Pool::refresh`](crate::Pool::refresh) was called after it was opened.
     Refresh,
-    /// [`Pool::resize`](crate::Pool::resize) left no place for it.
+    /// [`Pool::resize`](crate::Pool::resize), or the rule of an [adaptive](crate::adaptive) pool, left no place for it.
     Resize,
     /// [`Manager::has_broken`](crate::Manager::has_broken) or
     /// [`PooledConnection::mark_broken`](crate::PooledConnection::mark_broken) said so.

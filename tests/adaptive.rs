@@ -212,6 +212,17 @@ fn scene(adaptive: Adaptive) -> Scene {
     Scene { lab, clock, heard, pool }
 }
 
+/// Sends those away who wait when an assertion fails: their clock stands still.
+struct Release<'a>(&'a Pool<Scripted>);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
 impl Scene {
     fn tick(&self) {
         self.clock.advance(SECOND);
@@ -224,6 +235,7 @@ impl Scene {
             for _ in 0..callers {
                 scope.spawn(|| drop(self.pool.get().expect("it is served in the end")));
             }
+            let _release = Release(&self.pool);
             eventually("they wait", || self.pool.stats().waiting == callers);
             meanwhile();
         });

@@ -61,7 +61,7 @@
 //! # What it costs
 //!
 //! A checkout that finds an idle connection: nothing. One that waits: a look at whether the pool is full. The keeper: a visit
-//! in each interval, a few microseconds.
+//! in each interval, at which it looks over the places of the pool.
 //!
 //! # By hand
 //!

@@ -1,26 +1,20 @@
 //! The settings of a pool, one function each.
 
-use crate::alarm::{Alarm, Tended};
+use crate::adaptive::Adaptive;
+use crate::alarm::Tended;
 use crate::budget::{Budget, Member};
-use crate::clock::{Clock, Moment};
+use crate::clock::Clock;
 use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
-use crate::helpers;
 use crate::maintenance::keeper;
 use crate::manager::Manager;
-use crate::pool::rack::{Limits, Rack};
-use crate::pool::shared::{Core, Hooks, rules};
+use crate::pool::shared::{Core, Hooks, Parts};
 use crate::pool::{Pool, next_number};
 use crate::redact::redact;
-use crate::stats::Counters;
-use crate::sync::{AtomicU32, Condvar, Mutex};
 use crate::warm_up::WarmUp;
-use parking_lot::RwLock;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 /// Settings for a [`Pool`], made by [`Pool::builder`]. Nothing is checked before [`build`](Self::build), which then
@@ -80,6 +74,13 @@ impl<M: Manager> Builder<M> {
     /// one whose close takes longer no longer keeps its place from others.
     pub fn max_size(mut self, max_size: u32) -> Self {
         self.settings.max_size = max_size;
+        self
+    }
+
+    /// Has the maximum follow the [load](crate::adaptive); [`max_size`](Self::max_size) then says where it starts, or the nearer
+    /// end of the range. Default: it is fixed.
+    pub fn adaptive(mut self, adaptive: Adaptive) -> Self {
+        self.settings.adaptive = Some(adaptive);
         self
     }
 
@@ -403,7 +404,7 @@ impl<M: Manager> Builder<M> {
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.settings.problems();
-        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.max_size)));
+        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.first_size())));
         problems.extend(self.budget.iter().filter_map(Budget::problem));
         problems
     }
@@ -424,10 +425,11 @@ impl<M: Manager> Builder<M> {
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }
+        settings.max_size = settings.first_size();
         let number = next_number();
         let name = name.unwrap_or_else(|| format!("pool-{number}"));
         let by_hand = !matches!(clock, Clock::System) || settings.maintenance == Maintenance::Manual;
-        let core = Arc::new(core(manager, name, number, settings, hooks, handler, budget, clock));
+        let core = Arc::new(Core::new(Parts { manager, name, number, settings, hooks, handler, budget, clock }));
         if let Some(account) = &core.rack.account {
             let member: Arc<dyn Member> = Arc::clone(&core) as _;
             account.enlist(Arc::downgrade(&member));
@@ -439,77 +441,6 @@ impl<M: Manager> Builder<M> {
                 .map_err(|error| Error::no_thread(&core.name, error))?;
         }
         Ok(pool)
-    }
-}
-
-fn core<M: Manager>(
-    manager: M,
-    name: String,
-    number: u64,
-    settings: Settings,
-    hooks: Hooks<M::Connection>,
-    handler: Option<Box<dyn EventHandler>>,
-    budget: Option<Budget>,
-    clock: Clock,
-) -> Core<M> {
-    let (patience, barrier) = match settings.fairness {
-        Fairness::Strict => (None, u32::MAX),
-        Fairness::Bounded(patience) => (Some(patience), crate::pool::shelf::CLOSED | crate::pool::shelf::PAUSED),
-    };
-    let limits = Limits {
-        max_size: settings.max_size,
-        min_idle: settings.min_idle,
-        max_connecting: settings.max_connecting,
-        max_waiting: settings.max_waiting,
-        patience,
-        fail_fast: settings.when_down == WhenDown::FailFast,
-        start_up: settings.start_up().give_up.unwrap_or(Duration::MAX),
-        give_up: settings.retry.give_up.unwrap_or(Duration::MAX),
-    };
-    Core {
-        rack: Arc::new(Rack::new(number, limits, budget.map(|budget| budget.open_account()))),
-        origin: forkguard::new(),
-        fresh: rules::fresh_ticks(settings.validation).into(),
-        barrier,
-        max_uses: settings.max_uses.unwrap_or(u64::MAX),
-        rules: Mutex::new(rules::from_settings(&settings)),
-        edition: AtomicU32::new(0),
-        connection_timeout: RwLock::new(settings.connection_timeout),
-        leak_threshold: Mutex::new(settings.leak_threshold),
-        timed: settings.use_times || handler.is_some(),
-        careful: settings.check_on_caller || settings.nested == Nested::Deny,
-        observed: hooks.on_return.is_some() || handler.is_some(),
-        bound: AtomicUsize::new(usize::from(settings.bound_only)),
-        generation: AtomicU32::new(0),
-        sweep_until: Mutex::new(Moment::ZERO),
-        tending: AtomicBool::new(false),
-        suspecting: AtomicBool::new(false),
-        handler,
-        seed: match clock {
-            Clock::System => RandomState::new().hash_one(number),
-            // Moved by hand: the same again in every run.
-            #[cfg(any(test, loom, shuttle, feature = "testing"))]
-            Clock::Hand(_) => 0,
-        },
-        clock,
-        manager,
-        hooks,
-        name: name.into(),
-        counters: Counters::default(),
-        handles: AtomicUsize::new(1),
-        next_connection: AtomicU64::new(1),
-        deaths: Mutex::default(),
-        labels: Default::default(),
-        overdue: Mutex::default(),
-        nested_at: Mutex::default(),
-        last_check_failure: Default::default(),
-        warming: Mutex::default(),
-        next_warming: AtomicU64::new(1),
-        told: Condvar::new(),
-        gathering: Mutex::new(()),
-        alarm: Alarm::default(),
-        enrolment: Mutex::new((settings.maintenance == Maintenance::Background).then(helpers::enrol)),
-        settings,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings: their types, their defaults, and what cannot be.
 
+use crate::adaptive::Adaptive;
 use std::time::Duration;
 
 /// When an idle connection is asked whether it still works before it is lent again.
@@ -200,6 +201,7 @@ pub(crate) struct Settings {
     pub(crate) nested: Nested,
     pub(crate) maintenance: Maintenance,
     pub(crate) leak_threshold: Option<Duration>,
+    pub(crate) adaptive: Option<Adaptive>,
     pub(crate) use_times: bool,
     pub(crate) bound_only: bool,
     /// The r2d2 module checks on the caller's thread, as r2d2 does.
@@ -228,6 +230,7 @@ impl Default for Settings {
             nested: Nested::default(),
             maintenance: Maintenance::default(),
             leak_threshold: None,
+            adaptive: None,
             use_times: false,
             bound_only: false,
             check_on_caller: false,
@@ -248,7 +251,7 @@ impl Settings {
         let (max, min) = (self.max_size, self.min_idle);
         check(max > 0, "max_size is 0, but a pool needs room for one connection".to_owned());
         check(max <= LARGEST, format!("max_size is {max}, but {LARGEST} is the most"));
-        check(min <= max, format!("min_idle is {min}, which is more than max_size {max}"));
+        check(min <= max || self.adaptive.is_some(), format!("min_idle is {min}, which is more than max_size {max}"));
         check(self.max_connecting > 0, "max_connecting is 0, so nothing could ever be opened".to_owned());
         check(self.max_uses != Some(0), "max_uses is 0, so nothing could ever be lent".to_owned());
         for (name, duration) in [
@@ -264,11 +267,17 @@ impl Settings {
         if let Some(policy) = &self.start_up {
             policy.problems("start_up", &mut check);
         }
+        problems.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.problems(min)));
         problems
     }
 }
 
 impl Settings {
+    /// The maximum that the pool starts with.
+    pub(crate) fn first_size(&self) -> u32 {
+        self.adaptive.as_ref().map_or(self.max_size, |adaptive| adaptive.nearest(self.max_size))
+    }
+
     pub(crate) fn set_start_up(&mut self, policy: RetryPolicy) {
         self.start_up = Some(policy);
     }

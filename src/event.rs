@@ -1,5 +1,6 @@
 //! What a pool tells about itself while it runs.
 
+use crate::adaptive::{Grounds, Reason};
 use crate::error::Error;
 use crate::extensions::Extensions;
 use crate::lease::Lease;
@@ -20,7 +21,7 @@ pub enum CloseReason {
     MaxUses,
     /// [`Pool::refresh`](crate::Pool::refresh) was called after it was opened.
     Refresh,
-    /// [`Pool::resize`](crate::Pool::resize) left no place for it.
+    /// [`Pool::resize`](crate::Pool::resize), or the rule of an [adaptive](crate::adaptive) pool, left no place for it.
     Resize,
     /// Another pool of the same [`Budget`](crate::Budget) needed its place.
     Budget,
@@ -186,6 +187,20 @@ pub struct Closed<'a> {
     pub extensions: &'a Extensions,
 }
 
+/// The maximum was changed, by hand or by the rule of an [adaptive](crate::adaptive) pool.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Resized<'a> {
+    /// What it was.
+    pub from: u32,
+    /// What it is.
+    pub to: u32,
+    /// Why.
+    pub reason: Reason,
+    /// The numbers that the rule went by.
+    pub grounds: Option<&'a Grounds>,
+}
+
 /// A callback panicked. The pool caught it and lost nothing by it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -251,6 +266,8 @@ pub trait EventHandler: Send + Sync + 'static {
     fn overdue_ended(&self, pool: &str, lease: &Lease) {}
     /// The pool's state changed.
     fn state_changed(&self, pool: &str, state: State) {}
+    /// The maximum was changed.
+    fn resized(&self, pool: &str, event: &Resized<'_>) {}
     /// A callback panicked.
     fn panicked(&self, pool: &str, event: &Panicked<'_>) {}
 }
@@ -291,6 +308,9 @@ impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
     }
     fn state_changed(&self, pool: &str, state: State) {
         (**self).state_changed(pool, state);
+    }
+    fn resized(&self, pool: &str, event: &Resized<'_>) {
+        (**self).resized(pool, event);
     }
     fn panicked(&self, pool: &str, event: &Panicked<'_>) {
         (**self).panicked(pool, event);

@@ -63,6 +63,7 @@
 //! |---|---|---|
 //! | [`name`](Builder::name) | `pool-1`, `pool-2` … | what errors, events and log lines call the pool |
 //! | [`max_size`](Builder::max_size) | 10 | the most connections |
+//! | [`adaptive`](Builder::adaptive) | no | whether the maximum follows the load, and within which range: [`adaptive`] |
 //! | [`min_idle`](Builder::min_idle) | 0 | how many idle connections are kept ready |
 //! | [`connection_timeout`](Builder::connection_timeout) | 5 s | how long a checkout may take |
 //! | [`validation`](Builder::validation) | when idle for 500 ms | when a connection is checked before it is lent |
@@ -250,7 +251,7 @@
 //! Not yet:
 //!
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
-//! - Sizes that adapt; settings from a file or the environment.
+//! - Settings from a file or the environment.
 //! - Metrics, a health report, a status page.
 //!
 //! # Features
@@ -292,6 +293,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adaptive;
 mod alarm;
 mod budget;
 mod builder;

@@ -54,10 +54,17 @@ pub struct Stats {
     pub waits: u64,
     /// Callers whose deadline passed.
     pub timeouts: u64,
+    /// Callers that waited for longer than [`Adaptive::target_wait`](crate::adaptive::Adaptive::target_wait) because the pool was
+    /// full; counted only where the size is adaptive.
+    pub late: u64,
     /// Callers turned away because too many waited already.
     pub overloads: u64,
     /// Callers that failed at once because the server was away, with [`WhenDown::FailFast`](crate::WhenDown).
     pub fast_failures: u64,
+    /// How often the maximum was made larger, by hand or by the [rule](crate::adaptive).
+    pub grown: u64,
+    /// How often it was made smaller.
+    pub shrunk: u64,
     /// Panics in callbacks.
     pub panics: u64,
     /// How long those waited who had to, whether they got a connection or not.
@@ -307,6 +314,11 @@ pub(crate) struct Counters {
     pub(crate) timeouts: Counter,
     pub(crate) overloads: Counter,
     pub(crate) fast_failures: Counter,
+    pub(crate) late: Counter,
+    /// Those of them that got no connection.
+    pub(crate) gave_up: Counter,
+    pub(crate) grown: Counter,
+    pub(crate) shrunk: Counter,
     pub(crate) panics: Counter,
     pub(crate) wait_time: Histogram,
     pub(crate) use_time: Histogram,
@@ -330,6 +342,9 @@ impl Counters {
         stats.timeouts = self.timeouts.get();
         stats.overloads = self.overloads.get();
         stats.fast_failures = self.fast_failures.get();
+        stats.late = self.late.get();
+        stats.grown = self.grown.get();
+        stats.shrunk = self.shrunk.get();
         stats.panics = self.panics.get();
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 /// The modules of each layer, lowest layer first. `a/*` is everything below `a`, and `a` itself.
 const LAYERS: [&[&str]; 6] = [
     &[
+        "adaptive/*",
         "alarm",
         "budget/*",
         "clock",

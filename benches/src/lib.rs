@@ -17,5 +17,9 @@ pub mod plan;
 pub mod report;
 pub mod sections;
 pub mod sibling;
+// The rule is tested by the same simulation.
+#[path = "../../tests/simulation/mod.rs"]
+pub mod simulation;
 pub mod soak;
+pub mod steps;
 pub mod table;

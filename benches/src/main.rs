@@ -3,19 +3,20 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::io;
 use std::process::ExitCode;
 use std::thread;
 
 use millpond_benches::plan::Plan;
-use millpond_benches::report::{Report, docs_folder, warn_unless_optimised};
-use millpond_benches::sections::{ALL, Section};
+use millpond_benches::report::{FIGURES, Report, docs_folder, warn_unless_optimised};
+use millpond_benches::sections::{ALL, SIMULATED, Section};
 
 const USAGE: &str = "\
 usage: cargo run --release -p millpond-benches -- [--quick] [--only SECTION]... [--write]
 
   --quick         runs everything once, in a few seconds; the numbers mean nothing
   --only SECTION  runs this section only; may be given more than once
-  --write         writes docs/benchmarks.md and docs/charts/ (all sections must run)";
+  --write         writes docs/benchmarks.md and docs/charts/ (all sections must run, or only such as are simulated)";
 
 const PREFACE: &str = "\
 # Benchmarks
@@ -57,8 +58,9 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             return Err(format!("no section {name}; there are {names}"));
         }
     }
-    if write && (quick || !only.is_empty()) {
-        return Err("--write needs a full run: neither --quick nor --only".to_owned());
+    let simulated = |name: &String| SIMULATED.iter().any(|(section, _)| section == name);
+    if write && (quick || !only.iter().all(simulated)) {
+        return Err("--write needs a full run: neither --quick, nor --only except with what is simulated".to_owned());
     }
     let wanted = |section: &str| only.is_empty() || only.iter().any(|name| name == section);
     let sections = ALL.into_iter().filter(|(section, _)| wanted(section)).collect();
@@ -78,11 +80,17 @@ fn main() -> ExitCode {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     report.text(&format!("Measured on {cores} cores ({}).", env::consts::ARCH));
     let whole = sections.len() == ALL.len();
+    let names: Vec<&str> = sections.iter().map(|(name, _)| *name).collect();
     for (_, section) in sections {
         section(plan, &mut report);
     }
 
-    report.heading("Figures to reach");
+    if write && !whole {
+        let headings = SIMULATED.iter().filter(|(name, _)| names.contains(name)).map(|(_, heading)| *heading);
+        return written(report.write_sections(&docs_folder(), &headings.collect::<Vec<_>>()));
+    }
+
+    report.heading(FIGURES);
     let (measured, met) = report.found.tally();
     report.text(&if plan.quick {
         "A quick run: one short round of everything, to see that it runs. The numbers mean nothing.".to_owned()
@@ -93,11 +101,15 @@ fn main() -> ExitCode {
     report.table(&figures);
 
     if write {
-        let docs = docs_folder();
-        if let Err(error) = report.write(&docs, PREFACE) {
-            eprintln!("cannot write below {}: {error}", docs.display());
-            return ExitCode::FAILURE;
-        }
+        return written(report.write(&docs_folder(), PREFACE));
+    }
+    ExitCode::SUCCESS
+}
+
+fn written(result: io::Result<()>) -> ExitCode {
+    if let Err(error) = result {
+        eprintln!("cannot write below {}: {error}", docs_folder().display());
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }

@@ -22,6 +22,16 @@ pub fn warn_unless_optimised() {
     }
 }
 
+/// The heading of the last section.
+pub const FIGURES: &str = "Figures to reach";
+
+/// Where a section begins and ends.
+fn section(text: &str, heading: &str) -> Option<(usize, usize)> {
+    let begin = text.find(&format!("## {heading}\n"))?;
+    let end = text.get(begin + 1..)?.find("\n## ").map_or(text.len(), |length| begin + length + 2);
+    Some((begin, end))
+}
+
 #[derive(Debug, Default)]
 pub struct Report {
     markdown: String,
@@ -48,6 +58,12 @@ impl Report {
         self.charts.push((file, chart.to_svg()));
     }
 
+    /// The same for a chart of another kind.
+    pub fn drawing(&mut self, file: &'static str, title: &str, svg: String) {
+        self.markdown.push_str(&format!("![{title}](charts/{file}.svg)\n\n"));
+        self.charts.push((file, svg));
+    }
+
     fn print(&mut self, block: &str) {
         println!("{block}");
         self.markdown.push_str(block);
@@ -56,12 +72,29 @@ impl Report {
 
     /// Writes `benchmarks.md` and the charts below `docs`.
     pub fn write(&self, docs: &Path, preface: &str) -> io::Result<()> {
+        self.write_charts(docs)?;
+        fs::write(docs.join("benchmarks.md"), format!("{preface}\n{}", self.markdown.trim_end().to_owned() + "\n"))
+    }
+
+    /// Writes the charts, and puts the sections of these headings into `benchmarks.md`: in the place of those that are there, else
+    /// before the figures.
+    pub fn write_sections(&self, docs: &Path, headings: &[&str]) -> io::Result<()> {
+        self.write_charts(docs)?;
+        let file = docs.join("benchmarks.md");
+        let mut text = fs::read_to_string(&file)?;
+        for heading in headings {
+            let Some((begin, end)) = section(&self.markdown, heading) else { continue };
+            let place = section(&text, heading).or_else(|| section(&text, FIGURES).map(|(begin, _)| (begin, begin)));
+            let (from, to) = place.unwrap_or((text.len(), text.len()));
+            text.replace_range(from..to, self.markdown.get(begin..end).unwrap_or_default());
+        }
+        fs::write(file, text)
+    }
+
+    fn write_charts(&self, docs: &Path) -> io::Result<()> {
         let charts = docs.join("charts");
         fs::create_dir_all(&charts)?;
-        for (file, svg) in &self.charts {
-            fs::write(charts.join(file).with_extension("svg"), svg)?;
-        }
-        fs::write(docs.join("benchmarks.md"), format!("{preface}\n{}", self.markdown.trim_end().to_owned() + "\n"))
+        self.charts.iter().try_for_each(|(file, svg)| fs::write(charts.join(file).with_extension("svg"), svg))
     }
 }
 
@@ -95,5 +128,19 @@ impl Drop for Progress {
         if self.shown {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_goes_up_to_the_next_heading() {
+        let text = "# T\n\n## One\n\nfirst\n\n### Part\n\n## Two\n\nlast\n";
+        let cut = |heading| section(text, heading).and_then(|(begin, end)| text.get(begin..end));
+        assert_eq!(cut("One"), Some("## One\n\nfirst\n\n### Part\n\n"));
+        assert_eq!(cut("Two"), Some("## Two\n\nlast\n"));
+        assert_eq!(cut("Three"), None);
     }
 }

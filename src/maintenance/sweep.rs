@@ -1,6 +1,6 @@
 //! What is done on a visit: old and idle connections are retired, wanted ones are opened, slow closes given up.
 
-use super::leaks;
+use super::{adapt, leaks};
 use crate::alarm::Tended;
 use crate::clock::{Moment, tick_span, ticks, ticks_between};
 use crate::config::Validation;
@@ -58,6 +58,7 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     thin_out(core, now, &numbers);
     keep_alive(core, now);
     leaks::watch(core, now);
+    adapt::tick(core, now);
     if let Some(next) = core.rack.hedge(now) {
         core.alarm.at(next);
     }

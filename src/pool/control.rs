@@ -1,6 +1,7 @@
 //! What changes a pool while it runs: its size, its times, its connections, and its end.
 
 use super::Pool;
+use crate::adaptive::{Adaptive, AdaptiveState};
 use crate::config::Validation;
 use crate::error::Error;
 use crate::helpers;
@@ -13,13 +14,47 @@ impl<M: Manager> Pool<M> {
     /// Changes the maximum. Growing wakes those who wait; shrinking closes surplus idle connections now and borrowed
     /// ones when they come back. `min_idle` is lowered where it would exceed the maximum.
     ///
+    /// In an [adaptive](crate::adaptive) pool the rule goes on from there.
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `max_size` is 0 or more than 1,048,576.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `max_size` is 0 or more than 1,048,576, or outside of the range in which
+    /// the pool adapts.
     pub fn resize(&self, max_size: u32) -> Result<(), Error> {
-        self.core.check_settings(|settings| settings.max_size = max_size)?;
-        self.core.resize(max_size);
-        Ok(())
+        self.core.resize_by_hand(max_size)
+    }
+
+    /// Changes the range in which the pool adapts its size, or how; with `None` it keeps the size that it has:
+    /// [`Builder::adaptive`](crate::Builder::adaptive). What the rule has learnt is forgotten. A size outside of the range is moved
+    /// to its nearer end.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that cannot be.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Pool, adaptive::Adaptive};
+    ///
+    /// let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).adaptive(Adaptive::between(2, 40)).build()?;
+    /// pool.resize(4)?; // the rule may change it again
+    /// pool.set_adaptive(Some(Adaptive::between(8, 16)))?;
+    /// assert_eq!(pool.stats().max_size, 8);
+    /// pool.set_adaptive(None)?;
+    /// pool.resize(25)?; // and so it stays
+    /// assert!(pool.adaptive_state().is_none());
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    pub fn set_adaptive(&self, adaptive: Option<Adaptive>) -> Result<(), Error> {
+        self.core.set_adaptive(adaptive)
+    }
+
+    /// What the rule of an [adaptive](crate::adaptive) pool has decided last, and on what grounds; `None` where the size is
+    /// fixed. Changes of the size are told to the [`EventHandler`](crate::EventHandler) as well.
+    #[must_use]
+    pub fn adaptive_state(&self) -> Option<AdaptiveState> {
+        self.core.adaptive_state()
     }
 
     /// Changes how many idle connections are kept ready: [`Builder::min_idle`](crate::Builder::min_idle). A larger number is

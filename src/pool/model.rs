@@ -493,7 +493,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || borrow_for_ever(&rack, false))
         };
-        close_all(&rack, rack.resize(2), CloseReason::Resize);
+        close_all(&rack, rack.resize(2).1, CloseReason::Resize);
         let other = waiter.join().expect("no panic");
         put(&rack, held);
         put(&rack, other);
@@ -506,7 +506,7 @@ fn model_growing_serves_a_waiter_and_shrinking_keeps_to_the_new_maximum() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || put(&rack, token))
         };
-        close_all(&rack, rack.resize(1), CloseReason::Resize);
+        close_all(&rack, rack.resize(1).1, CloseReason::Resize);
         returner.join().expect("no panic");
         at_rest(&rack, 1);
     });

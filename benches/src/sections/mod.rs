@@ -1,5 +1,6 @@
 //! The sections of a run, in the order in which they are printed.
 
+pub mod adaptive;
 pub mod checkout;
 pub mod deadlines;
 pub mod holds;
@@ -15,7 +16,10 @@ use crate::report::Report;
 
 pub type Section = fn(Plan, &mut Report);
 
-pub const ALL: [(&str, Section); 9] = [
+/// Sections that measure nothing, so that they may be written by themselves, and their headings.
+pub const SIMULATED: [(&str, &str); 1] = [("adaptive", adaptive::HEADING)];
+
+pub const ALL: [(&str, Section); 10] = [
     ("checkout", checkout::run),
     ("sizes", sizes::run),
     ("holds", holds::run),
@@ -23,6 +27,7 @@ pub const ALL: [(&str, Section); 9] = [
     ("sqlite", sqlite::run),
     ("writers", writers::run),
     ("redis", redis::run),
+    ("adaptive", adaptive::run),
     ("memory", memory::run),
     ("instructions", instructions::run),
 ];

@@ -117,6 +117,8 @@ pub(crate) struct Numbers {
     pub(crate) closing: u32,
     pub(crate) overdue: u32,
     pub(crate) waiting: u32,
+    /// Since when the first of them has waited.
+    pub(crate) waiting_since: Option<Moment>,
     pub(crate) outage: Option<Outage>,
     pub(crate) started: bool,
     pub(crate) deadlock: bool,
@@ -227,6 +229,7 @@ impl<E: Send + 'static> Book<E> {
             closing: self.closing.len() as u32,
             overdue: self.overdue,
             waiting: self.queue.len(),
+            waiting_since: self.queue.oldest(),
             outage: self.outage.clone(),
             started: self.started,
             deadlock: self.deadlock,

@@ -103,10 +103,11 @@ impl<E: Send + 'static> Rack<E> {
         was_paused
     }
 
-    /// Changes the maximum. Returns idle connections that there is no more room for.
-    pub(crate) fn resize(&self, max_size: u32) -> Vec<Box<E>> {
+    /// Changes the maximum. Returns what it was, and idle connections that there is no more room for.
+    pub(crate) fn resize(&self, max_size: u32) -> (u32, Vec<Box<E>>) {
         let mut book = self.book.lock();
-        let grown = max_size.saturating_sub(book.limits.max_size);
+        let before = book.limits.max_size;
+        let grown = max_size.saturating_sub(before);
         book.limits.max_size = max_size;
         book.limits.min_idle = book.limits.min_idle.min(max_size);
         let rung = book.queue.rouse(grown);
@@ -116,7 +117,15 @@ impl<E: Send + 'static> Rack<E> {
         let mut book = self.book.lock();
         let surplus = self.condemn(&mut book);
         self.leave(book, Vec::new());
-        surplus
+        (before, surplus)
+    }
+
+    /// Whether somebody waits for whom no connection is being opened, checked or closed, because there are as many as there may
+    /// be.
+    pub(crate) fn is_full(&self) -> bool {
+        let book = self.book.lock();
+        let coming = book.opening + book.checks.len() as u32 + book.closing.len() as u32;
+        book.phase == Phase::Open && book.taken >= book.limits.max_size && book.queue.len() > coming
     }
 
     pub(crate) fn set_min_idle(&self, min_idle: u32) {

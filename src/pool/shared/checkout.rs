@@ -254,7 +254,7 @@ impl<M: Manager> Core<M> {
             Ok(ticket) => ticket,
             Err(refusal) => return Err(self.refused(refusal)),
         };
-        let mut turn = Turn { rack: &self.rack, waiter: &waiter, ticket, queued: true };
+        let mut turn = Turn { rack: &self.rack, waiter: &waiter, ticket, queued: true, met_full: false };
         self.counters.waits.add();
         if nested {
             self.rack.note_deadlock();
@@ -264,7 +264,11 @@ impl<M: Manager> Core<M> {
             // It was handed over at the very moment in which this caller helped itself.
             self.admit(item);
         }
-        self.counters.wait_time.record(self.clock.now().since(began));
+        let waited = self.clock.now().since(began);
+        self.counters.wait_time.record(waited);
+        if turn.met_full {
+            self.note_late(waited, result.is_err());
+        }
         result
     }
 
@@ -296,6 +300,7 @@ impl<M: Manager> Core<M> {
                     return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.away(&outage)));
                 }
             }
+            turn.met_full = turn.met_full || self.notes_late() && self.rack.is_full();
             match turn.waiter.sleep(&self.clock, self.wake_by(deadline)) {
                 Woken::TimedOut if self.clock.now() < deadline => {
                     self.do_what_is_due();
@@ -498,6 +503,8 @@ struct Turn<'a, E: Send + 'static> {
     waiter: &'a Arc<Waiter<E>>,
     ticket: Ticket,
     queued: bool,
+    /// It has slept because there were as many connections as there may be, all in use.
+    met_full: bool,
 }
 
 impl<E: Send + 'static> Turn<'_, E> {

@@ -138,11 +138,6 @@ impl<M: Manager> Core<M> {
         self.alarm.at(until);
     }
 
-    pub(crate) fn resize(self: &Arc<Self>, max_size: u32) {
-        retire_all(self.rack.resize(max_size), CloseReason::Resize);
-        self.open_wanted();
-    }
-
     pub(crate) fn pause(&self, reject: bool) {
         let error = reject.then(|| self.paused());
         if self.rack.pause(error.as_ref()) {

@@ -3,6 +3,8 @@
 //! What is to be done is decided in the book and by the verdict; here it is done, outside every lock: connecting,
 //! checking, cleaning, closing, telling.
 
+mod adapt;
+mod birth;
 mod check;
 mod checkin;
 mod checkout;
@@ -15,6 +17,8 @@ pub(crate) mod rules;
 mod sharing;
 mod warm;
 
+pub(crate) use adapt::{Adapting, late_after};
+pub(crate) use birth::Parts;
 pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
 
@@ -84,6 +88,9 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) edition: AtomicU32,
     pub(crate) connection_timeout: RwLock<Duration>,
     pub(crate) leak_threshold: Mutex<Option<Duration>>,
+    pub(crate) adapting: Mutex<Option<Adapting>>,
+    /// From how many nanoseconds on a wait in a full pool is counted as late.
+    pub(crate) late_after: AtomicU64,
     /// A checkout has more to look at than the shelf: the r2d2 module's, and where nested ones are refused.
     pub(crate) careful: bool,
     /// Exact use times are measured.

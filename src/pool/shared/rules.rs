@@ -215,6 +215,7 @@ impl<M: Manager> Core<M> {
         // The minimum is not of these; it may have been lowered with the maximum.
         let mut settings = self.settings.clone();
         settings.min_idle = 0;
+        settings.adaptive = self.adaptive();
         change(&mut settings);
         let problems = settings.problems();
         if problems.is_empty() { Ok(()) } else { Err(Error::config(&problems)) }

@@ -303,6 +303,8 @@ mod lease;
 mod maintenance;
 pub mod manager;
 mod pool;
+#[cfg(feature = "config")]
+pub mod pool_config;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
@@ -330,6 +332,8 @@ pub use lease::Lease;
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
+#[cfg(feature = "config")]
+pub use pool_config::PoolConfig;
 pub use scope::{Scope, ScopeBound};
 pub use stats::{Breaker, Closed, Distribution, Stats};
 pub use warm_up::{WarmUp, WarmUpProgress};

@@ -174,9 +174,14 @@ mod tests {
 
     #[test]
     fn a_distance_is_the_number_of_slips() {
-        for (from, to, expected) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("max_size", "max_size", 0), ("mx_sise", "max_size", 2), ("kitten", "sitting", 3)]
-        {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("max_size", "max_size", 0),
+            ("mx_sise", "max_size", 2),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(from, to), expected, "{from} {to}");
             assert_eq!(distance(to, from), expected, "{to} {from}");
         }

@@ -14,7 +14,11 @@ const TABLE: [Row; 10] = [
         ["4", "", ""],
         "small at one's desk, so that what borrows too much is found there; elsewhere it is a sum (`millpond::sizing`)",
     ),
-    ("min_idle", ["0", "1", "2"], "the first callers after a quiet time do not wait for a handshake; at one's desk they may"),
+    (
+        "min_idle",
+        ["0", "1", "2"],
+        "the first callers after a quiet time do not wait for a handshake; at one's desk they may",
+    ),
     (
         "connection_timeout",
         ["2s", "5s", "5s"],
@@ -30,7 +34,11 @@ const TABLE: [Row; 10] = [
         ["1m", "10m", "10m"],
         "what is idle at one's desk is in the way of migrations and of dropping the database; elsewhere opening costs more than keeping",
     ),
-    ("keepalive", ["2m", "2m", "2m"], "below the idle time-outs of load balancers and NAT gateways, which begin at 4 min"),
+    (
+        "keepalive",
+        ["2m", "2m", "2m"],
+        "below the idle time-outs of load balancers and NAT gateways, which begin at 4 min",
+    ),
     (
         "max_waiting",
         ["none", "256", "256"],
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn the_documentation_shows_the_presets_as_they_are() {
-        let mut table = "| setting | development | staging | production | because |\n|---|---|---|---|---|\n".to_owned();
+        let mut table =
+            "| setting | development | staging | production | because |\n|---|---|---|---|---|\n".to_owned();
         for (name, values, reason) in TABLE {
             let [development, staging, production] = values.map(|text| match text {
                 "" => "–".to_owned(),

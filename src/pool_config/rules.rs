@@ -58,7 +58,7 @@ pub(super) struct Rule {
 const HIKARI: &str = "HikariCP, which corrects it";
 
 /// Those of HikariCP (`HikariConfig.validateNumerics`) keep its figures.
-pub(super) const RULES: [Rule; 31] = [
+pub(super) const RULES: [Rule; 32] = [
     Rule {
         code: "lifetime-short",
         fields: &["max_lifetime"],
@@ -75,8 +75,19 @@ pub(super) const RULES: [Rule; 31] = [
         why: "load never moves to a server that is new or back, and what grows in a session grows for ever",
         instead: "leave the default of 30 min",
         source: "HikariCP's README, on maxLifetime",
+        meets: |seen| found(seen.checked && seen.settings.max_lifetime.is_none(), || "max_lifetime is none".to_owned()),
+    },
+    Rule {
+        code: "lifetime-long",
+        fields: &["max_lifetime"],
+        when: "`max_lifetime` > 1 day, over a network",
+        why: "that is as good as none, and perhaps a slip: in durations `M` is a month and `m` a minute",
+        instead: "set minutes or hours",
+        source: "millpond",
         meets: |seen| {
-            found(seen.checked && seen.settings.max_lifetime.is_none(), || "max_lifetime is none".to_owned())
+            let lifetime =
+                seen.settings.max_lifetime.filter(|&lifetime| lifetime > 24 * 60 * MINUTE && seen.checked)?;
+            Some(format!("max_lifetime is {}", time(lifetime)))
         },
     },
     Rule {

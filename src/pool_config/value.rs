@@ -357,9 +357,7 @@ fn plain_seconds(text: &str) -> Option<Duration> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     match text.split_once('.') {
         None if digits(text) => text.parse().ok().map(Duration::from_secs),
-        Some((whole, part)) if digits(whole) && digits(part) => {
-            Duration::try_from_secs_f64(text.parse().ok()?).ok()
-        }
+        Some((whole, part)) if digits(whole) && digits(part) => Duration::try_from_secs_f64(text.parse().ok()?).ok(),
         _ => None,
     }
 }
@@ -390,7 +388,9 @@ mod tests {
         ] {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "-1", "+1", "1e3", "inf", "nan", ".5", "5.", "1.2.3", "s", "10 lightyears", "99999999999999999999"] {
+        for text in
+            ["", "-1", "+1", "1e3", "inf", "nan", ".5", "5.", "1.2.3", "s", "10 lightyears", "99999999999999999999"]
+        {
             assert_eq!(duration(text), None, "{text}");
         }
         assert_eq!(Duration::read(&Value::Real(0.25)), Some(Duration::from_millis(250)));
@@ -405,7 +405,9 @@ mod tests {
         assert_eq!(millis(Value::Text("30".to_owned()), "s"), Some(Duration::from_secs(30)));
         assert_eq!(millis(Value::Whole(250), "ms"), Some(Duration::from_millis(250)));
         assert_eq!(millis(Value::Text("0.5".to_owned()), "s"), Some(Duration::from_millis(500)));
-        for value in [Value::Text("30s".to_owned()), Value::Text("none".to_owned()), Value::Truth(true), Value::Whole(-1)] {
+        for value in
+            [Value::Text("30s".to_owned()), Value::Text("none".to_owned()), Value::Truth(true), Value::Whole(-1)]
+        {
             assert_eq!(millis(value, "s"), None);
         }
     }

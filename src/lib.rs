@@ -314,6 +314,7 @@ pub mod redis;
 pub mod reset;
 pub mod scaling;
 mod scope;
+pub mod sizing;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stats;

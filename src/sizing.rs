@@ -149,30 +149,30 @@ impl Workload {
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }
+        let smallest = self.plan(1)?;
+        let pools = smallest.as_ref().map_or(1, Plan::connections);
+        // Behind PgBouncer each thread has a connection, which costs next to nothing there, and PgBouncer keeps what the
+        // server bears.
+        let behind = smallest.is_some_and(|plan| plan.pgbouncer().is_some());
         let load = self.load();
-        let peak = peak(load, self.threads.min(LARGEST_POOL));
+        let threads = self.threads.min(LARGEST_POOL);
+        let peak = if behind { threads } else { peak(load, threads) };
         let busy = peak.saturating_add(self.background).min(LARGEST_POOL);
-        let asked = busy.saturating_add(self.reserve).min(LARGEST_POOL);
-        // Behind PgBouncer the pool is as large as is asked for, and PgBouncer keeps what the server bears.
-        let plan = self.plan(asked)?;
-        let pools = plan.as_ref().map_or(1, |plan| plan.connections() / u64::from(plan.max_size()));
         let server = self.bears().map(|bears| u32::try_from(bears / pools).unwrap_or(LARGEST_POOL).max(1));
-        let behind = plan.as_ref().is_some_and(|plan| plan.pgbouncer().is_some());
-        let (useful, plan) = match server {
-            Some(server) if server < busy && !behind => {
-                let useful = server.saturating_add(self.reserve).min(LARGEST_POOL);
-                (useful, self.plan(useful)?)
-            }
-            _ => (asked, plan),
-        };
+        let useful = if behind { busy } else { busy.min(server.unwrap_or(LARGEST_POOL)) };
+        let with_reserve = |connections: u32| connections.saturating_add(self.reserve).min(LARGEST_POOL);
+        let (asked, useful) = (with_reserve(busy), with_reserve(useful));
+        let plan = self.plan(useful)?;
         let max_size = plan.as_ref().map_or(useful, Plan::max_size);
         let min_idle = plan.as_ref().map_or(max_size.div_ceil(4), Plan::min_idle);
-        let bound = match () {
-            () if max_size < useful => Bound::Limit,
-            () if useful < asked => Bound::Server,
-            () => Bound::Threads,
+        let bound = if max_size < useful {
+            Bound::Limit
+        } else if useful < asked {
+            Bound::Server
+        } else {
+            Bound::Threads
         };
-        Ok(Size { workload: self.clone(), load, peak, asked, server, plan, max_size, min_idle, bound })
+        Ok(Size { workload: self.clone(), pools, load, peak, asked, server, plan, max_size, min_idle, bound })
     }
 
     fn problems(&self) -> Vec<String> {
@@ -271,6 +271,7 @@ pub enum Bound {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Size {
     workload: Workload,
+    pools: u64,
     load: f64,
     peak: u32,
     /// What threads, jobs and reserve would use.
@@ -330,11 +331,11 @@ impl Size {
                 self.max_size
             )),
         }
-        let held = self.load + f64::from(jobs);
-        if let Some(server) = self.server.filter(|&server| held > f64::from(server)) {
+        let held = (self.load + f64::from(jobs)) * self.pools as f64;
+        if let Some(bears) = self.workload.bears().filter(|&bears| held > bears as f64) {
             advice.push(format!(
-                "{held:.1} are held on average, and the server works on {server} for each pool: at such times it cannot keep \
-                 up, whatever the size"
+                "{held:.1} connections of all pools are held on average, and the server works on {bears}: at such times it \
+                 cannot keep up, whatever the size"
             ));
         }
         advice.extend(self.plan.as_ref().and_then(Plan::advice_on_rolling));
@@ -383,9 +384,8 @@ impl Size {
             if *working < 1.0 {
                 reason.push_str(&format!(", for {} % of the time that one is held", percent(*working)));
             }
-            if let Some(plan) = &self.plan {
-                let pools = plan.connections() / u64::from(plan.max_size());
-                reason.push_str(&format!("; over {}", count(pools, "pool")));
+            if self.plan.is_some() {
+                reason.push_str(&format!("; over {}", count(self.pools, "pool")));
             }
             rows.push(("server", server.to_string(), reason));
         }

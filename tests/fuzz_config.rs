@@ -2,6 +2,8 @@
 //!
 //! `MILLPOND_CASES` sets the number of cases of each property; `scripts/fuzz-config` runs many.
 
+#![allow(clippy::indexing_slicing, reason = "a test")]
+
 use millpond::pool_config::PoolConfig;
 use millpond::{ErrorKind, Pool};
 use proptest::prelude::*;

@@ -473,7 +473,9 @@ fn a_preset_is_found_by_its_name() {
 }
 
 /// Settings, and the lints that they are to have.
-const UNWISE: [(&[(&str, &str)], &[&str]); 38] = [
+type Unwise = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
+const UNWISE: [Unwise; 38] = [
     (&[("max_lifetime", "29s")], &["lifetime-short"]),
     (&[("max_lifetime", "30s")], &[]),
     (&[("max_lifetime", "none")], &["lifetime-none"]),

@@ -6,7 +6,7 @@ use millpond::{ErrorKind, Pool};
 use proptest::prelude::*;
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Asked {
     threads: u32,
     holding: f64,
@@ -124,13 +124,13 @@ proptest! {
     fn more_work_never_asks_for_less(asked in sensible(), more in 1..50_u32, longer in 1.0..2.0_f64) {
         let size = |asked: &Asked| asked.workload().size().ok().map(|size| size.max_size());
         let first = size(&asked);
-        let threads = Asked { threads: asked.threads + more, ..asked.clone() };
-        let holding = Asked { holding: (asked.holding * longer).min(1.0), ..asked.clone() };
-        let jobs = Asked { background: asked.background + more, ..asked.clone() };
+        let threads = Asked { threads: asked.threads + more, ..asked };
+        let holding = Asked { holding: (asked.holding * longer).min(1.0), ..asked };
+        let jobs = Asked { background: asked.background + more, ..asked };
         for busier in [threads, holding, jobs] {
             prop_assert!(size(&busier) >= first, "{busier:?}: {:?} < {first:?}", size(&busier));
         }
-        let cores = Asked { cores: asked.cores.map(|cores| cores + more), ..asked.clone() };
+        let cores = Asked { cores: asked.cores.map(|cores| cores + more), ..asked };
         prop_assert!(size(&cores) >= first);
     }
 

@@ -299,7 +299,8 @@ impl RetryPolicy {
         }
         let Self { initial_delay, max_delay, multiplier, jitter, .. } = *self;
         check(
-            initial_delay <= max_delay,
+            // A longest pause of nothing is told of above.
+            initial_delay <= max_delay || max_delay.is_zero(),
             &field("initial_delay"),
             format!("{initial_delay:?}, which is longer than {} {max_delay:?}", spell(&field("max_delay"))),
         );

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// How many checkouts may find no connection free: one in twenty. Less costs many connections that are nearly always idle.
 const MAY_WAIT: f64 = 0.05;
-/// What a core works on at once, while others of its queries wait for the disk or the network: the measurements of the
-/// PostgreSQL project, which HikariCP made known.
+/// How many connections keep a core busy, since some of them wait for the disk or the network: PostgreSQL's wiki, "Number Of
+/// Database Connections", which HikariCP made known.
 const PER_CORE: u32 = 2;
 /// What [`Builder::max_size`] takes.
 const LARGEST_POOL: u32 = 1 << 20;

@@ -204,6 +204,10 @@ fn what_depends_on_two_settings_is_judged_where_both_are_known() {
     assert!(error.contains("DB_POOL_MIN_IDLE is 12, which is more than DB_POOL_MAX_SIZE 8"), "{error}");
     assert!(error.contains("DB_POOL_WARM_UP_CONNECTIONS is 9, which is more than DB_POOL_MAX_SIZE 8"), "{error}");
 
+    // What is not given is not told of.
+    let error = env_error(&[("DB_POOL_RETRY_MAX_DELAY", "0"), ("DB_POOL_START_UP_MAX_DELAY", "0")]);
+    assert!(!error.contains("INITIAL_DELAY"), "{error}");
+
     // Here the file may have the maximum, and the longest delay.
     let min = env(&[("DB_POOL_MIN_IDLE", "12"), ("DB_POOL_RETRY_INITIAL_DELAY", "3s")]).expect("not wrong in itself");
     let error = builder().config(&min).build_lazy().expect_err("10 is the default").to_string();
@@ -229,6 +233,7 @@ fn a_layer_changes_what_it_gives_and_nothing_else() {
     assert_eq!(all.min_idle, preset.min_idle);
     assert_eq!(preset.clone().merge(PoolConfig::default()), preset);
 
+    assert_eq!(format!("{:?}", builder().config(&PoolConfig::default())), format!("{:?}", builder()));
     // Over a builder too, policies included, and before what is called later.
     let first = builder().max_size(5).retry(RetryPolicy::default().multiplier(3.0));
     let told = format!("{:?}", first.config(&all).min_idle(1));

@@ -38,10 +38,10 @@ use std::time::Duration;
 /// ```
 #[must_use = "a builder does nothing until it builds"]
 pub struct Builder<M: Manager> {
-    manager: M,
+    pub(crate) manager: M,
     name: Option<String>,
-    settings: Settings,
-    warm_up: Option<WarmUp>,
+    pub(crate) settings: Settings,
+    pub(crate) warm_up: Option<WarmUp>,
     hooks: Hooks<M::Connection>,
     handler: Option<Box<dyn EventHandler>>,
     budget: Option<Budget>,
@@ -394,8 +394,7 @@ impl<M: Manager> Builder<M> {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with the settings;
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) with the manager's own error as `source()`.
     pub fn build(self) -> Result<Pool<M>, Error> {
-        let at_least = self.settings.min_idle.max(1);
-        let plan = self.warm_up.clone().unwrap_or_else(|| WarmUp::blocking(at_least).required());
+        let plan = self.warm_up.clone().unwrap_or_else(|| WarmUp::by_default(self.settings.min_idle));
         let pool = self.build_lazy()?;
         pool.warm_up(plan)?;
         Ok(pool)

@@ -239,21 +239,32 @@ impl Default for Settings {
     }
 }
 
+/// How a setting is called in what is said about it: by its name, or as a caller has spelled it.
+pub(crate) type Spell<'a> = &'a dyn Fn(&str) -> String;
+
 impl Settings {
     /// Every setting that cannot be, naming field and value.
     pub(crate) fn problems(&self) -> Vec<String> {
+        self.problems_as(&str::to_owned)
+    }
+
+    pub(crate) fn problems_as(&self, spell: Spell<'_>) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut check = |good: bool, problem: String| {
+        let mut check = |good: bool, field: &str, problem: String| {
             if !good {
-                problems.push(problem);
+                problems.push(format!("{} is {problem}", spell(field)));
             }
         };
         let (max, min) = (self.max_size, self.min_idle);
-        check(max > 0, "max_size is 0, but a pool needs room for one connection".to_owned());
-        check(max <= LARGEST, format!("max_size is {max}, but {LARGEST} is the most"));
-        check(min <= max || self.adaptive.is_some(), format!("min_idle is {min}, which is more than max_size {max}"));
-        check(self.max_connecting > 0, "max_connecting is 0, so nothing could ever be opened".to_owned());
-        check(self.max_uses != Some(0), "max_uses is 0, so nothing could ever be lent".to_owned());
+        check(max > 0, "max_size", "0, but a pool needs room for one connection".to_owned());
+        check(max <= LARGEST, "max_size", format!("{max}, but {LARGEST} is the most"));
+        check(
+            min <= max || self.adaptive.is_some(),
+            "min_idle",
+            format!("{min}, which is more than {} {max}", spell("max_size")),
+        );
+        check(self.max_connecting > 0, "max_connecting", "0, so nothing could ever be opened".to_owned());
+        check(self.max_uses != Some(0), "max_uses", "0, so nothing could ever be lent".to_owned());
         for (name, duration) in [
             ("connection_timeout", Some(self.connection_timeout)),
             ("max_lifetime", self.max_lifetime),
@@ -261,11 +272,11 @@ impl Settings {
             ("keepalive", self.keepalive),
             ("leak_threshold", self.leak_threshold),
         ] {
-            check(duration != Some(Duration::ZERO), format!("{name} is 0 s, but it must be longer than nothing"));
+            check(duration != Some(Duration::ZERO), name, "0 s, but it must be longer than nothing".to_owned());
         }
-        self.retry.problems("retry", &mut check);
+        self.retry.problems("retry", spell, &mut check);
         if let Some(policy) = &self.start_up {
-            policy.problems("start_up", &mut check);
+            policy.problems("start_up", spell, &mut check);
         }
         problems.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.problems(min)));
         problems
@@ -289,27 +300,30 @@ impl Settings {
 }
 
 impl RetryPolicy {
-    fn problems(&self, field: &str, check: &mut impl FnMut(bool, String)) {
+    fn problems(&self, policy: &str, spell: Spell<'_>, check: &mut impl FnMut(bool, &str, String)) {
+        let field = |name: &str| format!("{policy}.{name}");
         for (name, duration) in [
             ("initial_delay", Some(self.initial_delay)),
             ("max_delay", Some(self.max_delay)),
             ("give_up", self.give_up),
         ] {
-            check(
-                duration != Some(Duration::ZERO),
-                format!("{field}.{name} is 0 s, but it must be longer than nothing"),
-            );
+            let problem = "0 s, but it must be longer than nothing".to_owned();
+            check(duration != Some(Duration::ZERO), &field(name), problem);
         }
         let Self { initial_delay, max_delay, multiplier, jitter, .. } = *self;
         check(
-            initial_delay <= max_delay,
-            format!("{field}.initial_delay is {initial_delay:?}, which is longer than {field}.max_delay {max_delay:?}"),
+            // A longest pause of nothing is told of above.
+            initial_delay <= max_delay || max_delay.is_zero(),
+            &field("initial_delay"),
+            format!("{initial_delay:?}, which is longer than {} {max_delay:?}", spell(&field("max_delay"))),
         );
         check(
             multiplier.is_finite() && multiplier >= 1.0,
-            format!("{field}.multiplier is {multiplier}, but it must be a number of at least 1"),
+            &field("multiplier"),
+            format!("{multiplier}, but it must be a number of at least 1"),
         );
-        check((0.0..=1.0).contains(&jitter), format!("{field}.jitter is {jitter}, but it must be between 0 and 1"));
+        let problem = format!("{jitter}, but it must be between 0 and 1");
+        check((0.0..=1.0).contains(&jitter), &field("jitter"), problem);
     }
 }
 

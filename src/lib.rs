@@ -87,6 +87,9 @@
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
 //! | [`maintenance`](Builder::maintenance) | in the background | whether the pool has threads of its own |
 //!
+//! They can come from files and the environment, over presets for development, staging and production: `PoolConfig`
+//! (feature `config`), whose lints say what is legal and unwise. How large `max_size` is to be, [`sizing`] reckons.
+//!
 //! [`Builder::build`] opens `min_idle` connections, at least one, so that a wrong address is found at the start;
 //! [`Builder::build_lazy`] opens none; a [`WarmUp`] says otherwise. Both report all that is wrong with the settings in one
 //! error.
@@ -251,7 +254,6 @@
 //! Not yet:
 //!
 //! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
-//! - Settings from a file or the environment.
 //! - Metrics, a health report, a status page.
 //!
 //! # Features
@@ -265,6 +267,8 @@
 //! | `mysql` | `millpond::reset::mysql`: the same | the crate mysql, 25 to 28, without TLS of its own choice; a round trip |
 //! | `redis` | `millpond::redis`: a manager and a pool for Redis and Valkey, with time-outs, cleaning, and one call for a command | the crate redis 1.8 or newer, which brings about 40, most of them to read URLs |
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
+//! | `config` | [`millpond::pool_config`](crate::pool_config): settings from the environment, presets, lints | the crate humantime, which needs no others |
+//! | `serde` | the same from and to files, in any format that serde reads and that says what its values are; switches `config` on | the crate serde |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
@@ -307,6 +311,8 @@ mod lease;
 mod maintenance;
 pub mod manager;
 mod pool;
+#[cfg(feature = "config")]
+pub mod pool_config;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 mod redact;
@@ -316,6 +322,7 @@ pub mod redis;
 pub mod reset;
 pub mod scaling;
 mod scope;
+pub mod sizing;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stats;
@@ -335,6 +342,8 @@ pub use lease::Lease;
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
+#[cfg(feature = "config")]
+pub use pool_config::PoolConfig;
 pub use scope::{Scope, ScopeBound};
 pub use stats::{Breaker, Closed, Distribution, Stats};
 pub use warm_up::{WarmUp, WarmUpProgress};

@@ -136,11 +136,27 @@ impl Fleet {
     /// # Ok::<(), millpond::Error>(())
     /// ```
     pub fn plan(&self) -> Result<Plan, Error> {
-        let mut problems = self.zeros();
-        let reserved = self.reserved.unwrap_or_else(|| (self.server_limit / RESERVED_SHARE).max(RESERVED_AT_LEAST));
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(Error::config(&problems));
+        }
+        let reserved = self.kept_back();
         let available = self.server_limit.saturating_sub(reserved);
-        if self.server_limit > 0 && available == 0 {
-            let limit = self.server_limit;
+        let asked = self.threads.unwrap_or(LARGEST_POOL).min(LARGEST_POOL);
+        let (max_size, pgbouncer) = match self.bouncers {
+            None => (self.share(available)?.min(asked), None),
+            Some(instances) => (asked, Some(self.behind(instances, asked, available)?)),
+        };
+        let min_idle = (u64::from(max_size) * u64::from(self.idle_share)).div_ceil(100);
+        let min_idle = u32::try_from(min_idle).unwrap_or(max_size);
+        Ok(Plan { fleet: self.clone(), reserved, available, max_size, min_idle, pgbouncer })
+    }
+
+    /// What cannot be, apart from there being too many processes.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = self.zeros();
+        let (reserved, limit) = (self.kept_back(), self.server_limit);
+        if limit > 0 && limit <= reserved {
             problems.push(format!("reserved is {reserved} and server_limit is {limit}: nothing is left for the pools"));
         }
         if self.idle_share > 100 {
@@ -150,17 +166,11 @@ impl Fleet {
             problems
                 .push("threads_per_process is not given: behind PgBouncer it decides how large a pool is".to_owned());
         }
-        if !problems.is_empty() {
-            return Err(Error::config(&problems));
-        }
-        let asked = self.threads.unwrap_or(LARGEST_POOL).min(LARGEST_POOL);
-        let (max_size, pgbouncer) = match self.bouncers {
-            None => (self.share(available)?.min(asked), None),
-            Some(instances) => (asked, Some(self.behind(instances, asked, available)?)),
-        };
-        let min_idle = (u64::from(max_size) * u64::from(self.idle_share)).div_ceil(100);
-        let min_idle = u32::try_from(min_idle).unwrap_or(max_size);
-        Ok(Plan { fleet: self.clone(), reserved, available, max_size, min_idle, pgbouncer })
+        problems
+    }
+
+    fn kept_back(&self) -> u32 {
+        self.reserved.unwrap_or_else(|| (self.server_limit / RESERVED_SHARE).max(RESERVED_AT_LEAST))
     }
 
     fn zeros(&self) -> Vec<String> {
@@ -338,19 +348,24 @@ impl Plan {
                  once. Hold connections for short; if Stats::wait_time shows that it is not enough, put PgBouncer between"
             ));
         }
-        if self.pgbouncer.is_none() && self.fleet.rolling > 25 {
-            let slower = Fleet { rolling: 25, ..self.fleet.clone() };
-            if let Some(better) = slower.plan().ok().filter(|better| better.max_size > self.max_size) {
-                advice.push(format!(
-                    "between deployments at most {} of {} connections are used; where a deployment starts no more than \
-                     25 % of the processes at a time, and old ones end at once, rolling(25) gives a max_size of {}",
-                    self.connections(),
-                    self.available,
-                    better.max_size
-                ));
-            }
-        }
+        advice.extend(self.advice_on_rolling());
         advice
+    }
+
+    /// That a deployment in smaller steps leaves more for everybody.
+    pub(crate) fn advice_on_rolling(&self) -> Option<String> {
+        if self.pgbouncer.is_some() || self.fleet.rolling <= 25 {
+            return None;
+        }
+        let slower = Fleet { rolling: 25, ..self.fleet.clone() };
+        let better = slower.plan().ok().filter(|better| better.max_size > self.max_size)?;
+        Some(format!(
+            "between deployments at most {} of {} connections are used; where a deployment starts no more than 25 % of the \
+             processes at a time, and old ones end at once, rolling(25) gives a max_size of {}",
+            self.connections(),
+            self.available,
+            better.max_size
+        ))
     }
 
     /// Gives `max_size` and `min_idle` to a builder.

@@ -1,5 +1,6 @@
 //! What a pool opens before anybody asks for it.
 
+use crate::config::Spell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,22 +109,40 @@ impl WarmUp {
         self
     }
 
+    /// What a pool does to which nothing else was said.
+    pub(crate) fn by_default(min_idle: u32) -> Self {
+        Self::blocking(min_idle.max(1)).required()
+    }
+
     /// What cannot be, naming field and value.
     pub(crate) fn problems(&self, max_size: u32) -> Vec<String> {
+        self.problems_as(max_size, &str::to_owned)
+    }
+
+    pub(crate) fn problems_as(&self, max_size: u32, spell: Spell<'_>) -> Vec<String> {
         let mut problems = Vec::new();
+        let mut check = |good: bool, field: &str, problem: String| {
+            if !good {
+                problems.push(format!("{} is {problem}", spell(field)));
+            }
+        };
         let wanted = self.wanted;
-        if wanted > max_size {
-            problems.push(format!("warm_up asks for {wanted} connections, which is more than max_size {max_size}"));
-        }
-        if self.batch == Some(0) {
-            problems.push("warm_up.batch is 0, so nothing could ever be opened".to_owned());
-        }
-        if self.within == Some(Duration::ZERO) {
-            problems.push("warm_up.within is 0 s, but it must be longer than nothing".to_owned());
-        }
-        if self.required && !self.waits {
-            problems.push("warm_up is required, but nobody waits for it: use WarmUp::blocking".to_owned());
-        }
+        check(
+            wanted <= max_size,
+            "warm_up.connections",
+            format!("{wanted}, which is more than {} {max_size}", spell("max_size")),
+        );
+        check(self.batch != Some(0), "warm_up.batch", "0, so nothing could ever be opened".to_owned());
+        check(
+            self.within != Some(Duration::ZERO),
+            "warm_up.within",
+            "0 s, but it must be longer than nothing".to_owned(),
+        );
+        check(
+            self.waits || !self.required,
+            "warm_up.required",
+            "true, but nobody waits for the connections: only what is blocking can be required".to_owned(),
+        );
         problems
     }
 }

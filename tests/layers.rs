@@ -39,7 +39,7 @@ const LAYERS: [&[&str]; 6] = [
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/bound", "pool/control", "pool/guard"],
-    &["r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sqlite/*", "testing"],
+    &["pool_config/*", "r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sizing", "sqlite/*", "testing"],
 ];
 
 #[test]

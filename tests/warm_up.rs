@@ -143,10 +143,10 @@ fn a_permanent_error_ends_a_warm_up_at_once() {
 fn a_plan_that_cannot_be_is_refused_by_name_and_value() {
     let builder = || Pool::builder(|| Ok::<_, std::io::Error>(())).max_size(4);
     for (plan, text) in [
-        (WarmUp::blocking(5), "warm_up asks for 5 connections, which is more than max_size 4"),
+        (WarmUp::blocking(5), "warm_up.connections is 5, which is more than max_size 4"),
         (WarmUp::background(2).batch(0), "warm_up.batch is 0"),
         (WarmUp::blocking(2).within(Duration::ZERO), "warm_up.within is 0 s"),
-        (WarmUp::background(2).required(), "warm_up is required, but nobody waits"),
+        (WarmUp::background(2).required(), "warm_up.required is true, but nobody waits"),
     ] {
         for error in [
             builder().warm_up(plan.clone()).build().expect_err(text),

@@ -298,7 +298,9 @@ mod config;
 mod error;
 pub mod event;
 mod extensions;
+mod fan_out;
 mod helpers;
+mod keyed;
 mod lease;
 mod maintenance;
 pub mod manager;
@@ -325,6 +327,10 @@ pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDow
 pub use error::{Error, ErrorKind};
 pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
+pub use fan_out::{FanOut, FanOutError, FanOutRow, fan_out, fan_out_scoped};
+#[cfg(feature = "url")]
+pub use keyed::UrlKey;
+pub use keyed::{Pools, PoolsBuilder, PoolsStats, Recovery, RecoveryAction};
 pub use lease::Lease;
 #[cfg(feature = "r2d2")]
 pub use manager::R2d2;

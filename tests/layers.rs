@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 6] = [
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/bound", "pool/control", "pool/guard"],
-    &["r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sqlite/*", "testing"],
+    &["fan_out/*", "keyed/*", "r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sqlite/*", "testing"],
 ];
 
 #[test]

@@ -104,6 +104,8 @@
 //! | several at once | [`Pool::get_many`]: all or none |
 //! | one for all that a request or a job does on its thread, without passing it down | [`Pool::bind`], and [`Pool::with`] below; [`Scope`] for more than one pool |
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
+//! | one of the pool of a tenant, a shard or a URL | [`Pools::get`] and [`Pools::with`] |
+//! | one of each of many pools, for one closure and within one deadline | [`fan_out`], [`Pools::fan_out`] |
 //!
 //! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
 //! deadlines. Take all that you need with one `get_many`. The pool warns of such checkouts when they have to wait, and
@@ -248,7 +250,7 @@
 //!
 //! Not yet:
 //!
-//! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
+//! - Many pools under one ceiling, for reading and writing, balanced.
 //! - Sizes that adapt; settings from a file or the environment.
 //! - Metrics, a health report, a status page.
 //!
@@ -263,13 +265,14 @@
 //! | `mysql` | `millpond::reset::mysql`: the same | the crate mysql, 25 to 28, without TLS of its own choice; a round trip |
 //! | `redis` | `millpond::redis`: a manager and a pool for Redis and Valkey, with time-outs, cleaning, and one call for a command | the crate redis 1.8 or newer, which brings about 40, most of them to read URLs |
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
+//! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
 //!
 //! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
 //! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
-//! [`Pool::close_and_wait`] waits for that. Where threads are not wanted, [`Maintenance::Manual`] does without.
+//! [`Pool::close_and_wait`] waits for that. A [`fan_out`] has threads of its own (`millpond-fan-out`) for as long as it takes. Where threads are not wanted, [`Maintenance::Manual`] does without.
 //!
 //! # From r2d2
 //!

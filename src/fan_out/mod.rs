@@ -63,19 +63,14 @@ where
     E: Send + 'static,
 {
     let label = label(Location::caller());
-    let (keys, pools): (Vec<K>, Vec<Pool<M>>) = pools.into_iter().unzip();
-    detached(keys, limit, deadline, move |run: Run<'_, K>| {
-        let pool = pools.get(run.index).expect("there are as many pools as keys");
-        with_connection(run.key, &label, pool.get_timeout(run.patience()), &f)
+    let pools = pools.into_iter().collect();
+    detached(pools, limit, deadline, move |run: Run<'_, K, Pool<M>>| {
+        with_connection(run.key, &label, run.target.get_timeout(run.patience()), &f)
     })
 }
 
 /// The same with scoped threads, for closures that borrow. In return the deadline is kept only by what waits: no row begins
 /// after it, and no row waits for a connection beyond it, but a row that has begun is waited for, however long `f` takes.
-///
-/// # Panics
-///
-/// Never: a panic of `f` is an error of its row.
 ///
 /// # Examples
 ///
@@ -104,10 +99,9 @@ where
     E: Send,
 {
     let label = label(Location::caller());
-    let (keys, pools): (Vec<K>, Vec<Pool<M>>) = pools.into_iter().unzip();
-    scoped(keys, limit, deadline, |run: Run<'_, K>| {
-        let pool = pools.get(run.index).expect("there are as many pools as keys");
-        with_connection(run.key, &label, pool.get_timeout(run.patience()), &f)
+    let pools = pools.into_iter().collect();
+    scoped(pools, limit, deadline, |run: Run<'_, K, Pool<M>>| {
+        with_connection(run.key, &label, run.target.get_timeout(run.patience()), &f)
     })
 }
 

@@ -13,13 +13,13 @@ use std::thread;
 use std::time::Duration;
 
 /// A row that is to be done now.
-pub(crate) struct Run<'a, K> {
-    pub(crate) index: usize,
+pub(crate) struct Run<'a, K, T> {
     pub(crate) key: &'a K,
+    pub(crate) target: &'a T,
     left: Duration,
 }
 
-impl<K> Run<'_, K> {
+impl<K, T> Run<'_, K, T> {
     /// How long to wait for a connection: not quite to the deadline, so that the reason for having none is known by then.
     pub(crate) fn patience(&self) -> Duration {
         if self.left == Duration::MAX { self.left } else { self.left - (self.left / 20).min(Duration::from_millis(10)) }
@@ -34,33 +34,33 @@ struct Ended<R, E> {
 }
 
 /// Rows that are to be done by a deadline.
-struct Round<K> {
-    keys: Vec<K>,
+struct Round<K, T> {
+    targets: Vec<(K, T)>,
     /// When each row began; zero where it has not.
     began: Vec<AtomicU64>,
     next: AtomicUsize,
     deadline: Moment,
 }
 
-impl<K> Round<K> {
-    fn new(keys: Vec<K>, deadline: Duration) -> Self {
-        let began = keys.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { keys, began, next: AtomicUsize::new(0), deadline: Clock::System.now().after(deadline) }
+impl<K, T> Round<K, T> {
+    fn new(targets: Vec<(K, T)>, deadline: Duration) -> Self {
+        let began = targets.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { targets, began, next: AtomicUsize::new(0), deadline: Clock::System.now().after(deadline) }
     }
 
     /// Does one row after another until none is left or the deadline has passed.
-    fn work<R, E>(&self, run: impl Fn(Run<'_, K>) -> Result<R, FanOutError<E>>, ended: &Sender<Ended<R, E>>) {
+    fn work<R, E>(&self, run: impl Fn(Run<'_, K, T>) -> Result<R, FanOutError<E>>, ended: &Sender<Ended<R, E>>) {
         loop {
             // Relaxed: all that the threads tell each other is which row is taken.
             let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let (Some(key), Some(began)) = (self.keys.get(index), self.began.get(index)) else { return };
+            let (Some((key, target)), Some(began)) = (self.targets.get(index), self.began.get(index)) else { return };
             let now = Clock::System.now();
             if now >= self.deadline {
                 return;
             }
             // Relaxed: whoever collects reads it for a figure in the report.
             began.store(now.to_bits(), Ordering::Relaxed);
-            let row = Run { index, key, left: self.left(now) };
+            let row = Run { key, target, left: self.left(now) };
             // Closures of users are guarded where they are called; this is for whatever else is theirs, such as a key's `Hash`.
             let result = catch_unwind(AssertUnwindSafe(|| run(row)))
                 .unwrap_or_else(|payload| Err(FanOutError::Panicked(Panicked::caught("the row", payload).message)));
@@ -81,7 +81,7 @@ impl<K> Round<K> {
         ended: &Receiver<Ended<R, E>>,
         patience: impl Fn() -> Duration,
     ) -> Vec<(Result<R, FanOutError<E>>, Duration)> {
-        let mut results: Vec<_> = self.keys.iter().map(|_| None).collect();
+        let mut results: Vec<_> = self.targets.iter().map(|_| None).collect();
         for _ in 0..results.len() {
             let next = match patience() {
                 Duration::MAX => ended.recv().ok(),
@@ -107,60 +107,64 @@ fn unfinished<R, E>(began: &AtomicU64, now: Moment) -> (Result<R, FanOutError<E>
 }
 
 /// On threads that are left to themselves at the deadline.
-pub(crate) fn detached<K, R, E>(
-    keys: Vec<K>,
+pub(crate) fn detached<K, T, R, E>(
+    targets: Vec<(K, T)>,
     limit: usize,
     deadline: Duration,
-    run: impl Fn(Run<'_, K>) -> Result<R, FanOutError<E>> + Send + Sync + 'static,
+    run: impl Fn(Run<'_, K, T>) -> Result<R, FanOutError<E>> + Send + Sync + 'static,
 ) -> FanOut<K, R, E>
 where
     K: Clone + Send + Sync + 'static,
+    T: Send + Sync + 'static,
     R: Send + 'static,
     E: Send + 'static,
 {
-    let job = Arc::new((Round::new(keys, deadline), run));
+    let job = Arc::new((Round::new(targets, deadline), run));
     let round = &job.0;
+    let keys = || round.targets.iter().map(|(key, _)| key.clone());
     let (told, ended) = unbounded();
-    let started = start(limit, round.keys.len(), || {
+    let started = start(limit, round.targets.len(), || {
         let (job, told) = (Arc::clone(&job), told.clone());
         thread().spawn(move || job.0.work(&job.1, &told)).map(drop)
     });
     if let Err(error) = started {
-        return nothing(round.keys.iter().cloned(), &error);
+        return nothing(keys(), &error);
     }
     // The threads have theirs; when the last of them ends, so does the waiting.
     drop(told);
     let results = round.collect(&ended, || round.left(Clock::System.now()));
-    rows(round.keys.iter().cloned(), results)
+    rows(keys(), results)
 }
 
 /// On threads that are waited for.
-pub(crate) fn scoped<K, R, E>(
-    keys: Vec<K>,
+pub(crate) fn scoped<K, T, R, E>(
+    targets: Vec<(K, T)>,
     limit: usize,
     deadline: Duration,
-    run: impl Fn(Run<'_, K>) -> Result<R, FanOutError<E>> + Sync,
+    run: impl Fn(Run<'_, K, T>) -> Result<R, FanOutError<E>> + Sync,
 ) -> FanOut<K, R, E>
 where
     K: Send + Sync,
+    T: Send + Sync,
     R: Send,
     E: Send,
 {
-    let round = Round::new(keys, deadline);
+    let round = Round::new(targets, deadline);
     let (told, ended) = unbounded();
     let started = thread::scope(|scope| {
         let (round, run) = (&round, &run);
-        start(limit, round.keys.len(), || {
+        start(limit, round.targets.len(), || {
             let told = told.clone();
             thread().spawn_scoped(scope, move || round.work(run, &told)).map(drop)
         })
     });
-    if let Err(error) = started {
-        return nothing(round.keys, &error);
-    }
     drop(told);
     let results = round.collect(&ended, || Duration::MAX);
-    rows(round.keys, results)
+    let keys = round.targets.into_iter().map(|(key, _)| key);
+    match started {
+        Ok(()) => rows(keys, results),
+        Err(error) => nothing(keys, &error),
+    }
 }
 
 fn thread() -> thread::Builder {

@@ -56,9 +56,14 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     {
         let label = fan_out::label(Location::caller());
         let pools = self.clone();
-        fan_out::detached(keys.into_iter().collect(), limit, deadline, move |run: Run<'_, K>| {
-            fan_out::with_connection(run.key, &label, pools.get_timeout(run.key, run.patience()), &f)
-        })
+        fan_out::detached(
+            keys.into_iter().map(|key| (key, ())).collect(),
+            limit,
+            deadline,
+            move |run: Run<'_, K, ()>| {
+                fan_out::with_connection(run.key, &label, pools.get_timeout(run.key, run.patience()), &f)
+            },
+        )
     }
 
     /// [`fan_out_scoped`](crate::fan_out_scoped) over the pools of these keys: for closures that borrow.
@@ -75,7 +80,7 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         E: Send,
     {
         let label = fan_out::label(Location::caller());
-        fan_out::scoped(keys.into_iter().collect(), limit, deadline, |run: Run<'_, K>| {
+        fan_out::scoped(keys.into_iter().map(|key| (key, ())).collect(), limit, deadline, |run: Run<'_, K, ()>| {
             fan_out::with_connection(run.key, &label, self.get_timeout(run.key, run.patience()), &f)
         })
     }
@@ -103,14 +108,14 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     pub fn warm_all(&self, keys: impl IntoIterator<Item = K>, plan: WarmUp) -> FanOut<K, (), Infallible> {
         // One that need not be ready would be a warning of its pool's, and a success here.
         let plan = if plan.waits { plan.required() } else { plan };
-        let warm = |run: Run<'_, K>| {
+        let warm = |run: Run<'_, K, ()>| {
             let warmed = self.pool(run.key).and_then(|pool| pool.warm_up(plan.clone()));
             warmed.map_err(|error| {
                 log::warn!("the pool of {} is not warmed up: {}", named(run.key), error.in_full());
                 FanOutError::Connection(error)
             })
         };
-        fan_out::scoped(keys.into_iter().collect(), WARMED_AT_ONCE, Duration::MAX, warm)
+        fan_out::scoped(keys.into_iter().map(|key| (key, ())).collect(), WARMED_AT_ONCE, Duration::MAX, warm)
     }
 
     /// Parts with every connection of every pool that is open now, as [`Pool::refresh`].
@@ -144,7 +149,8 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         self.close();
     }
 
-    /// The same, and waits until every connection is closed.
+    /// The same, and waits until every connection is closed and, if these were the last pools of the process and there is time,
+    /// every thread of the crate has ended.
     ///
     /// # Errors
     ///
@@ -171,7 +177,10 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         let (mut told, mut holders) = (Vec::new(), Vec::new());
         for (key, slot) in self.close() {
             let left = if timeout == Duration::MAX { timeout } else { deadline.since(Clock::System.now()) };
-            if let Err(error) = slot.pool.close_and_wait(left) {
+            if let Err(error) = slot.pool.close_and_wait(left)
+                // Where all connections are closed, it is the threads of the crate that have not quite ended.
+                && error.stats().is_none_or(|stats| stats.size + stats.connecting > 0)
+            {
                 told.push(format!("{}: {error}", named(&key)));
                 holders.extend_from_slice(error.holders());
             }

@@ -94,6 +94,7 @@ impl<K: Clone + Eq + Hash + fmt::Debug, M: Manager> Makings<K, M> {
         }
         let making = Arc::new(Making { by: me, made: Mutex::new(None), told: Condvar::new() });
         book.under_way.insert(key.clone(), Arc::clone(&making));
+        drop(book);
         Ok(Part::Make(making))
     }
 
@@ -109,6 +110,12 @@ impl<K: Clone + Eq + Hash + fmt::Debug, M: Manager> Makings<K, M> {
         }
         let before = table.insert(key.clone(), Arc::clone(&slot));
         Ok(Obtained { slot, before })
+    }
+
+    /// How many pools are being made, and how many callers wait for that.
+    pub(super) fn numbers(&self) -> (usize, usize) {
+        let book = self.book.lock();
+        (book.under_way.len(), book.waits.len())
     }
 
     /// From now on nothing is made, and nothing that was begun gets into the table.

@@ -196,6 +196,7 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         let mut stats = self.inner.tally.so_far();
         let all = self.inner.table.all();
         stats.pools = all.len();
+        (stats.making, stats.awaiting) = self.inner.makings.numbers();
         all.iter().for_each(|(_, slot)| stats.add(&slot.pool));
         stats
     }

@@ -76,7 +76,7 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     ///
     /// # Examples
     ///
-    /// A SQLite file that was damaged; opening one reads nothing, so it takes a query to notice.
+    /// A SQLite file was damaged, and a good copy is put in its place; the pool's connections still have the old one open.
     ///
     /// ```
     /// use millpond::{Pool, Pools, RecoveryAction};
@@ -97,12 +97,14 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     /// let test = |conn: &mut Connection| conn.query_row("PRAGMA quick_check", [], |_| Ok(()));
     ///
     /// fs::write(&file, [7; 4096])?;
-    /// let damaged = shards.recover_with(&1, Duration::from_secs(5), test);
-    /// assert_eq!((damaged.action, damaged.is_healthy()), (RecoveryAction::Created, false));
+    /// assert!(shards.with(&1, test)?.is_err());
+    /// fs::remove_file(&file)?;
+    /// Connection::open(&file)?.execute_batch("CREATE TABLE bird (name TEXT)")?; // the copy
+    /// assert!(shards.with(&1, test)?.is_err());
     ///
-    /// fs::remove_file(&file)?; // here a backup would be put in its place
     /// let mended = shards.recover_with(&1, Duration::from_secs(5), test);
     /// assert_eq!((mended.action, mended.is_healthy()), (RecoveryAction::Replaced, true));
+    /// assert!(shards.with(&1, test)?.is_ok());
     /// # shards.close_all_and_wait(Duration::from_secs(10))?;
     /// # fs::remove_dir_all(&folder)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -160,7 +162,7 @@ fn is_busy(error: &Error) -> bool {
 fn try_out<M: Manager>(slot: &Slot<M>, timeout: Duration, test: &Test<M>) -> Result<(), Error> {
     let (pool, test) = (slot.pool.clone(), Arc::clone(test));
     let name = pool.name().to_owned();
-    let rows = fan_out::detached(vec![()], 1, timeout, move |run: Run<'_, ()>| {
+    let rows = fan_out::detached(vec![((), ())], 1, timeout, move |run: Run<'_, (), ()>| {
         let mut connection = pool.get_timeout(run.patience()).map_err(FanOutError::<Infallible>::Connection)?;
         let tested = catch_unwind(AssertUnwindSafe(|| test(&pool, &mut connection)));
         let tested = tested.unwrap_or_else(|payload| Err(Arc::new(Panicked::caught("the test", payload))));

@@ -28,6 +28,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct PoolsStats {
     /// Pools that there are.
     pub pools: usize,
+    /// Calls of the provider that are under way.
+    pub making: usize,
+    /// Callers that wait for a pool which another thread is making.
+    pub awaiting: usize,
     /// Pools that the provider has made.
     pub created: u64,
     /// Pools that nobody used, and that were parted with.

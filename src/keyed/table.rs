@@ -110,6 +110,7 @@ impl<K: Clone + Eq + Hash, M: Manager> Table<K, M> {
                 }
             }
         }
+        drop(ripe);
         evicted
     }
 

@@ -21,7 +21,7 @@ use std::fs;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -34,8 +34,6 @@ const REQUESTS: usize = 10;
 
 fn main() -> Result<(), Failure> {
     let folder = TempFolder::create("tenants")?;
-    let alone = one_pool(&folder.file("one.db"))?;
-
     let path = folder.file("");
     let pools = Pools::builder(move |tenant: &usize| {
         let file = path.join(format!("tenant-{tenant}.db"));
@@ -61,11 +59,12 @@ fn main() -> Result<(), Failure> {
     row("pools evicted", HumanCount(stats.evicted).to_string());
     row("pools alive", HumanCount(stats.pools as u64).to_string());
     row("connections open", HumanCount(stats.size).to_string());
-    row("threads of the process, at the most", busiest.to_string());
-    row("the same with one pool for all requests", alone.to_string());
     row("resident memory before", HumanBytes(before * 1024).to_string());
     row("resident memory after", HumanBytes(after * 1024).to_string());
     pools.close_all_and_wait(Duration::from_secs(60))?;
+    row("threads of the process, at the most", busiest.to_string());
+    let uses = stats.checkouts / stats.opened.max(1);
+    row("the same with one pool of 100 connections", one_pool(uses)?.to_string());
     row("a pool without connections, in 10,000", HumanBytes(idle_pool()? as u64).to_string());
     println!("\nEvery tenant saw its own rows, all of them, and nobody else's.");
     Ok(())
@@ -92,16 +91,21 @@ fn serve(pools: &Pools<usize, impl Manager<Connection = Connection>>) -> Result<
                 })
             })
             .collect();
-        let mut busiest = 0;
-        while !workers.iter().all(|worker| worker.is_finished()) {
-            busiest = busiest.max(status("Threads"));
-            bar.set_message(format!("{} pools, {} threads", pools.len(), busiest));
-            thread::sleep(Duration::from_millis(10));
-        }
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)?;
-        Ok(busiest)
+        watch(workers, |busiest| bar.set_message(format!("{} pools, {busiest} threads at the most", pools.len())))
     })?;
     bar.finish();
+    Ok(busiest)
+}
+
+/// Waits for the workers; says how many threads the process had at the most.
+fn watch(workers: Vec<ScopedJoinHandle<'_, Result<(), Failure>>>, mut tell: impl FnMut(u64)) -> Result<u64, Failure> {
+    let mut busiest = 0;
+    while !workers.iter().all(ScopedJoinHandle::is_finished) {
+        busiest = busiest.max(status("Threads"));
+        tell(busiest);
+        thread::sleep(Duration::from_millis(10));
+    }
+    workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)?;
     Ok(busiest)
 }
 
@@ -135,27 +139,26 @@ fn open(file: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-/// As many workers on one pool; says how many threads the process had at the most.
-fn one_pool(file: &Path) -> Result<u64, Failure> {
-    let file = file.to_owned();
-    let pool = Pool::builder(move || open(&file)).max_size(1).build_lazy()?;
-    let (visits, busiest) = (AtomicU32::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
+/// As many workers and connections on one pool, whose connections last for as many requests as those of the tenants did; says
+/// how many threads the process had at the most.
+fn one_pool(uses: u64) -> Result<u64, Failure> {
+    let pool = Pool::builder(Connection::open_in_memory).max_size(ACTIVE as u32).max_uses(Some(uses)).build_lazy()?;
+    let next = AtomicUsize::new(0);
+    let busiest = thread::scope(|scope| -> Result<u64, Failure> {
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
                 scope.spawn(|| -> Result<(), Failure> {
-                    for _ in 0..100 {
-                        pool.with(|conn| visit(conn, &visits))??;
-                        busiest.fetch_max(status("Threads") as usize, Ordering::Relaxed);
+                    while claim(&next).is_some() {
+                        pool.with(|conn| conn.query_row("SELECT 1", [], |_| Ok(())))??;
                     }
                     Ok(())
                 })
             })
             .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
+        watch(workers, |_| {})
     })?;
     pool.close_and_wait(Duration::from_secs(60))?;
-    Ok(busiest.into_inner() as u64)
+    Ok(busiest)
 }
 
 /// What a pool costs that has no connection: bytes of resident memory.

@@ -48,9 +48,9 @@ use table::{Slot, Table};
 ///   first (as far as the coarse clock tells, 1 to 10 ms), or when nobody has asked for them for
 ///   [`idle_timeout`](PoolsBuilder::idle_timeout). Their connections are closed on helper threads, so
 ///   for a moment they may be open beside the first one of a new pool of the key.
-/// - *Cost.* A look-up adds about 45 ns to a checkout, and takes no lock that threads would meet at. No thread is added,
-///   however many pools there are: all share one keeper and the helper threads. Per key 0.1 kB beside the pool's own 2 kB.
-///   Letting a pool go costs whoever asks next some microseconds.
+/// - *Cost.* The look-up adds about 30 ns to a checkout, and has no lock that all threads would meet at. No thread is added,
+///   however many pools there are: all share one keeper and the helper threads. A pool without connections is 2.4 kB, its place
+///   here 60 bytes and its key. Making one and letting one go takes 10 to 20 µs, without the connections.
 ///
 /// `Hash` and `Eq` of the keys are called under locks: they must not call back. `Debug` names a key in errors and log lines,
 /// with passwords masked.

@@ -118,7 +118,7 @@ fn claim(next: &AtomicUsize) -> Option<usize> {
 fn tenant(request: usize) -> usize {
     let newest = request / REQUESTS;
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(request);
-    let back = if request % REQUESTS == 0 { 0 } else { hash as usize % (ACTIVE - WORKERS) };
+    let back = if request.is_multiple_of(REQUESTS) { 0 } else { hash as usize % (ACTIVE - WORKERS) };
     newest.saturating_sub(back)
 }
 

@@ -25,7 +25,9 @@ fn shard(lab: &Arc<Lab>, max_size: u32) -> Pool<Scripted> {
         .expect("the settings are good")
 }
 
-fn shards<const N: usize>() -> ([Arc<Lab>; N], Vec<(usize, Pool<Scripted>)>) {
+type Shards = Vec<(usize, Pool<Scripted>)>;
+
+fn shards<const N: usize>() -> ([Arc<Lab>; N], Shards) {
     let labs = [(); N].map(|()| Lab::new());
     let pools = labs.iter().map(|lab| shard(lab, 1)).enumerate().collect();
     (labs, pools)

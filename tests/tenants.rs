@@ -48,8 +48,11 @@ fn busiest(work: impl Fn(usize) + Sync) -> usize {
 
 /// A closure that closes each connection after one use, so that the one pool opens and closes as many as all the others.
 fn one_pool() -> usize {
-    let open = || Connection::open_in_memory();
-    let pool = Pool::builder(open).max_size(ACTIVE as u32).max_uses(Some(1)).build_lazy().expect("good settings");
+    let pool = Pool::builder(Connection::open_in_memory)
+        .max_size(ACTIVE as u32)
+        .max_uses(Some(1))
+        .build_lazy()
+        .expect("good settings");
     let most = busiest(|_| pool.with(|conn| assert!(conn.is_autocommit())).expect("a connection"));
     pool.close_and_wait(Duration::from_secs(60)).expect("all ends");
     most
@@ -59,7 +62,7 @@ fn one_pool() -> usize {
 fn ten_thousand_tenants_cost_no_more_threads_than_one_pool_and_the_memory_of_a_hundred() -> Result<(), Error> {
     let alone = one_pool();
     let pools = Pools::builder(|tenant: &usize| {
-        Pool::builder(|| Connection::open_in_memory()).name(format!("tenant-{tenant}")).max_size(2).build_lazy()
+        Pool::builder(Connection::open_in_memory).name(format!("tenant-{tenant}")).max_size(2).build_lazy()
     })
     .max_pools(ACTIVE)
     .build()?;

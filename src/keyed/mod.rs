@@ -48,7 +48,7 @@ use table::{Slot, Table};
 ///   first (as far as the coarse clock tells, 1 to 10 ms), or when nobody has asked for them for
 ///   [`idle_timeout`](PoolsBuilder::idle_timeout). Their connections are closed on helper threads, so
 ///   for a moment they may be open beside the first one of a new pool of the key.
-/// - *Cost.* The look-up adds about 30 ns to a checkout, and has no lock that all threads would meet at. No thread is added,
+/// - *Cost.* The look-up adds about 45 ns to a checkout, and has no lock that all threads would meet at. No thread is added,
 ///   however many pools there are: all share one keeper and the helper threads. A pool without connections is 2.4 kB, its place
 ///   here 60 bytes and its key. Making one and letting one go takes 10 to 20 µs, without the connections.
 ///

@@ -1,16 +1,16 @@
 //! The pools that there are, by key, and which of them nobody has used for longest.
 
 use crate::{Manager, Pool};
-use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
-use parking_lot::Mutex;
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
 /// A pool, and when somebody asked for it last.
 ///
-/// Whoever uses the pool through its key holds the slot meanwhile. So under the table's lock for writing, the only `Arc` of a
+/// Whoever uses the pool through its key holds the slot meanwhile. So under the lock of its part of the table for writing, the only `Arc` of a
 /// slot and the only handle of its pool are a proof that nobody is about to use it.
 pub(super) struct Slot<M: Manager> {
     pub(super) pool: Pool<M>,
@@ -33,11 +33,16 @@ impl<M: Manager> Slot<M> {
     }
 }
 
-type Map<K, M> = HashMap<K, Arc<Slot<M>>>;
+type Part<K, M> = RwLock<HashMap<K, Arc<Slot<M>>>>;
+
+/// Sixteen, so that threads with different keys seldom meet at a lock: even a lock for reading is a line that all its readers
+/// write.
+const PARTS: usize = 16;
 
 pub(super) struct Table<K, M: Manager> {
-    /// Readers on different threads do not meet, which a plain lock would make them do.
-    pools: ShardedLock<Map<K, M>>,
+    parts: [CachePadded<Part<K, M>>; PARTS],
+    /// Says which part a key is in.
+    hasher: RandomState,
     /// All that were there when somebody looked, with the time of their last use; the earliest last. What was used or made
     /// since is younger than everything here, so the last one whose time is still right is the one that nobody has used for
     /// longest. One that is taken off the list is evicted, is in use, or was used since the look; so a look, however many
@@ -47,47 +52,56 @@ pub(super) struct Table<K, M: Manager> {
 
 impl<K: Clone + Eq + Hash, M: Manager> Table<K, M> {
     pub(super) fn new() -> Self {
-        Self { pools: ShardedLock::new(HashMap::new()), ripe: Mutex::default() }
+        Self {
+            parts: std::array::from_fn(|_| CachePadded::default()),
+            hasher: RandomState::new(),
+            ripe: Mutex::default(),
+        }
     }
 
-    /// The lock is poisoned only where a `Hash` or `Eq` of the user's has panicked, and the map survives that.
-    fn read(&self) -> ShardedLockReadGuard<'_, Map<K, M>> {
-        self.pools.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> ShardedLockWriteGuard<'_, Map<K, M>> {
-        self.pools.write().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn part(&self, key: &K) -> &Part<K, M> {
+        let [first, ..] = &self.parts;
+        self.parts.get(self.hasher.hash_one(key) as usize % PARTS).unwrap_or(first)
     }
 
     #[inline]
     pub(super) fn find(&self, key: &K) -> Option<Arc<Slot<M>>> {
-        self.read().get(key).map(Arc::clone)
+        self.part(key).read().get(key).map(Arc::clone)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.read().len()
+        self.parts.iter().map(|part| part.read().len()).sum()
+    }
+
+    /// Something of all of them. Part by part, so it is no picture of one moment.
+    fn gather<T>(&self, mut pick: impl FnMut(&K, &Arc<Slot<M>>) -> T) -> Vec<T> {
+        let mut picked = Vec::new();
+        for part in &self.parts {
+            picked.extend(part.read().iter().map(|(key, slot)| pick(key, slot)));
+        }
+        picked
     }
 
     pub(super) fn keys(&self) -> Vec<K> {
-        self.read().keys().cloned().collect()
+        self.gather(|key, _| key.clone())
     }
 
     pub(super) fn all(&self) -> Vec<(K, Arc<Slot<M>>)> {
-        self.read().iter().map(|(key, slot)| (key.clone(), Arc::clone(slot))).collect()
+        self.gather(|key, slot| (key.clone(), Arc::clone(slot)))
     }
 
     /// Returns the one that had this place.
     pub(super) fn insert(&self, key: K, slot: Arc<Slot<M>>) -> Option<Arc<Slot<M>>> {
-        self.write().insert(key, slot)
+        self.part(&key).write().insert(key, slot)
     }
 
     pub(super) fn remove(&self, key: &K) -> Option<Arc<Slot<M>>> {
-        self.write().remove(key)
+        self.part(key).write().remove(key)
     }
 
     pub(super) fn remove_all(&self) -> Vec<(K, Arc<Slot<M>>)> {
-        let pools = std::mem::take(&mut *self.write());
-        pools.into_iter().collect()
+        self.parts.iter().flat_map(|part| std::mem::take(&mut *part.write())).collect()
     }
 
     /// Takes out pools that nobody uses, those first that nobody has used for longest, until there are no more than
@@ -121,17 +135,14 @@ impl<K: Clone + Eq + Hash, M: Manager> Table<K, M> {
     }
 
     fn by_age(&self) -> Vec<(u64, K)> {
-        let mut all: Vec<_> = {
-            let pools = self.read();
-            pools.iter().map(|(key, slot)| (slot.used.load(Ordering::Relaxed), key.clone())).collect()
-        };
+        let mut all = self.gather(|key, slot| (slot.used.load(Ordering::Relaxed), key.clone()));
         all.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
         all
     }
 
     /// Takes a pool out if nobody uses it and nobody has since `used`.
     fn remove_unused(&self, key: &K, used: u64) -> Option<(K, Arc<Slot<M>>)> {
-        let mut pools = self.write();
+        let mut pools = self.part(key).write();
         let slot = Arc::get_mut(pools.get_mut(key)?)?;
         if *slot.used.get_mut() != used || !slot.pool.is_unused() {
             return None;

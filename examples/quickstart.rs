@@ -27,7 +27,7 @@ const CONNECTIONS: u32 = 4;
 
 fn main() -> Result<(), Failure> {
     let atlas = Atlas::read()?;
-    let folder = TempFolder::create()?;
+    let folder = TempFolder::create("quickstart")?;
     let file = folder.file("millpond.db");
     let keeper = airports::create_database(&file, &atlas)?;
 

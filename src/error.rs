@@ -3,9 +3,10 @@
 use crate::lease::Lease;
 use crate::redact::redact;
 use crate::stats::Stats;
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub(crate) struct Wait {
 /// it.
 enum Text {
     Said(String),
+    /// The same, of a deadline that has passed.
+    SaidLate(String),
     TimedOut {
         pool: Arc<str>,
         wait: Wait,
@@ -131,12 +134,29 @@ impl Error {
         &self.0.holders
     }
 
+    /// The text and the causes, without secrets: for tables and log lines, which are all that is left of an error.
+    pub(crate) fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&redact(&error.to_string()));
+            cause = error.source();
+        }
+        text
+    }
+
     pub(crate) fn plain(kind: ErrorKind, text: String) -> Self {
         Self::with_cause(kind, text, None)
     }
 
     pub(crate) fn with_cause(kind: ErrorKind, text: String, cause: Option<Cause>) -> Self {
         Self(Arc::new(Inner { kind, text: Text::Said(text), stats: None, holders: Vec::new(), cause }))
+    }
+
+    /// For fronts over many pools: a deadline has passed, and these hold what was waited for.
+    pub(crate) fn late(kind: ErrorKind, text: String, holders: Vec<Lease>) -> Self {
+        Self(Arc::new(Inner { kind, text: Text::SaidLate(text), stats: None, holders, cause: None }))
     }
 
     pub(crate) fn closed(pool: &str) -> Self {
@@ -239,7 +259,7 @@ impl fmt::Display for Error {
         let Inner { kind, text, stats, holders, cause } = &*self.0;
         let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
         match text {
-            Text::Said(text) => f.write_str(text),
+            Text::Said(text) | Text::SaidLate(text) => f.write_str(text),
             Text::TimedOut { pool, wait: Wait { waited, own, budget } } => {
                 let waited = waited.as_secs_f64();
                 write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;
@@ -312,6 +332,27 @@ impl StdError for Error {
 pub(crate) struct Panicked {
     pub(crate) callback: &'static str,
     pub(crate) message: String,
+}
+
+impl Panicked {
+    /// Of what was caught, without secrets.
+    #[cold]
+    pub(crate) fn caught(callback: &'static str, payload: Box<dyn Any + Send>) -> Self {
+        let message = redact(&message(&*payload)).into_owned();
+        // A payload whose destructor panics must not take the thread with it.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        Self { callback, message }
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a value that is not text".to_owned()
+    }
 }
 
 impl fmt::Display for Panicked {

@@ -109,6 +109,8 @@
 //! | several at once | [`Pool::get_many`]: all or none |
 //! | one for all that a request or a job does on its thread, without passing it down | [`Pool::bind`], and [`Pool::with`] below; [`Scope`] for more than one pool |
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
+//! | one of the pool of a tenant, a shard or a URL | [`Pools::get`] and [`Pools::with`] |
+//! | one of each of many pools, for one closure and within one deadline | [`fan_out`], [`Pools::fan_out`] |
 //!
 //! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
 //! deadlines. Take all that you need with one `get_many`. The pool warns of such checkouts when they have to wait, and
@@ -253,7 +255,7 @@
 //!
 //! Not yet:
 //!
-//! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
+//! - Many pools for reading and writing, balanced.
 //! - Metrics, a health report, a status page.
 //!
 //! # Features
@@ -269,13 +271,14 @@
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `config` | [`millpond::pool_config`](crate::pool_config): settings from the environment, presets, lints | the crate humantime, which needs no others |
 //! | `serde` | the same from and to files, in any format that serde reads and that says what its values are; switches `config` on | the crate serde |
+//! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
 //!
 //! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
 //! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
-//! [`Pool::close_and_wait`] waits for that. Where threads are not wanted, [`Maintenance::Manual`] does without.
+//! [`Pool::close_and_wait`] waits for that. A [`fan_out`] has threads of its own (`millpond-fan-out`) for as long as it takes. Where threads are not wanted, [`Maintenance::Manual`] does without.
 //!
 //! # From r2d2
 //!
@@ -306,7 +309,9 @@ mod config;
 mod error;
 pub mod event;
 mod extensions;
+mod fan_out;
 mod helpers;
+mod keyed;
 mod lease;
 mod maintenance;
 pub mod manager;
@@ -337,6 +342,10 @@ pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDow
 pub use error::{Error, ErrorKind};
 pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
+pub use fan_out::{FanOut, FanOutError, FanOutRow, fan_out, fan_out_scoped};
+#[cfg(feature = "url")]
+pub use keyed::UrlKey;
+pub use keyed::{Pools, PoolsBuilder, PoolsStats, Recovery, RecoveryAction};
 pub use lease::Lease;
 #[cfg(feature = "r2d2")]
 pub use manager::R2d2;

@@ -39,7 +39,19 @@ const LAYERS: [&[&str]; 6] = [
     &["pool/shared/*"],
     &["maintenance/*"],
     &["builder", "pool", "pool/bound", "pool/control", "pool/guard"],
-    &["pool_config/*", "r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sizing", "sqlite/*", "testing"],
+    &[
+        "fan_out/*",
+        "keyed/*",
+        "pool_config/*",
+        "r2d2/*",
+        "redis/*",
+        "reset/*",
+        "scaling",
+        "scope",
+        "sizing",
+        "sqlite/*",
+        "testing",
+    ],
 ];
 
 #[test]

@@ -77,6 +77,25 @@ impl<M: Manager> Pool<M> {
         self.core.refuse_forked()
     }
 
+    /// For fronts that part with pools of which nobody may know: whether this is the only handle, and nobody has a connection.
+    /// Nobody can begin to use it while whoever asks keeps its handle to itself.
+    pub(crate) fn is_unused(&self) -> bool {
+        // Acquire, so that what was borrowed through handles that are gone is seen below.
+        self.core.handles.load(Ordering::Acquire) == 1
+            && self.core.rack.shelf.each().all(|(_, slot)| !slot.mark().is_lent())
+    }
+
+    /// For fronts that replace pools: whether both are handles of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.core, &other.core)
+    }
+
+    /// For fronts that replace pools which were closed: one load.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.core.rack.shelf.alert() & shelf::CLOSED != 0
+    }
+
     pub(crate) fn from_core(core: Arc<Core<M>>) -> Self {
         Self { core }
     }

@@ -9,7 +9,6 @@ use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shelf::Slot;
-use crate::redact::redact;
 use crate::stats::{Breaker, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,15 +24,14 @@ impl<M: Manager> Core<M> {
 
     #[cold]
     fn report_panic(&self, callback: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
-        let message = redact(&message(&*payload)).into_owned();
-        // A payload whose destructor panics must not take the thread with it.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        let panicked = Panicked::caught(callback, payload);
         self.counters.panics.add();
-        log::error!("pool {:?}: {callback} panicked: {message}", self.name);
+        log::error!("pool {:?}: {panicked}", self.name);
         if callback != HANDLER {
-            self.emit(|handler, pool| handler.panicked(pool, &event::Panicked { callback, message: &message }));
+            let event = event::Panicked { callback, message: &panicked.message };
+            self.emit(|handler, pool| handler.panicked(pool, &event));
         }
-        Panicked { callback, message }
+        panicked
     }
 
     /// Tells the event handler, if there is one.
@@ -160,13 +158,3 @@ const HANDLER: &str = "event_handler";
 /// A time-out carries the longest holders; with a thousand waiters on a thousand connections, all of them would be
 /// a million.
 const HOLDERS_IN_ERROR: usize = 16;
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a value that is not text".to_owned()
-    }
-}

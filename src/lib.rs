@@ -298,6 +298,7 @@ mod config;
 mod error;
 pub mod event;
 mod extensions;
+pub mod health;
 mod helpers;
 mod lease;
 mod maintenance;
@@ -325,13 +326,14 @@ pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDow
 pub use error::{Error, ErrorKind};
 pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
+pub use health::{Health, HealthReport};
 pub use lease::Lease;
 #[cfg(feature = "r2d2")]
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
 pub use scope::{Scope, ScopeBound};
-pub use stats::{Breaker, Closed, Distribution, Stats};
+pub use stats::{Breaker, Closed, Distribution, Outage, Stats};
 pub use warm_up::{WarmUp, WarmUpProgress};
 
 #[cfg(feature = "r2d2")]

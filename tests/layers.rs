@@ -36,8 +36,20 @@ const LAYERS: [&[&str]; 6] = [
     ],
     &["pool/shared/*"],
     &["maintenance/*"],
-    &["builder", "pool", "pool/bound", "pool/control", "pool/guard"],
-    &["r2d2/*", "redis/*", "reset/*", "scaling", "scope", "sqlite/*", "testing"],
+    &["builder", "pool", "pool/bound", "pool/control", "pool/guard", "pool/member"],
+    &[
+        "balance/*",
+        "health",
+        "r2d2/*",
+        "read_write",
+        "redis/*",
+        "reset/*",
+        "roles",
+        "scaling",
+        "scope",
+        "sqlite/*",
+        "testing",
+    ],
 ];
 
 #[test]

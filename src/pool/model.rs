@@ -148,14 +148,14 @@ fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Resu
     {
         return Ok(Some(token));
     }
-    let waiter = Waiter::new(0);
+    let waiter = Waiter::new(0, false);
     let ticket = rack.enter(&waiter, NOW).map_err(|_| ())?;
     let leave = |queued: bool| if queued { rack.withdraw(ticket, &waiter) } else { Word::Wait };
     let (found, queued) = loop {
         if let Some(token) = look(rack, strict) {
             break (Ok(Some(token)), true);
         }
-        for permit in rack.plan_for(ticket, NOW, false).expect("the server is there") {
+        for permit in rack.plan_for((ticket, &waiter), NOW, false).expect("the server is there") {
             // A helper would do this; doing it here gives the same steps in the same order to fewer threads.
             put(rack, open(rack, permit));
         }
@@ -409,7 +409,7 @@ fn model_the_maximum_holds_whoever_plans() {
         let planner = || {
             let (rack, live) = (Arc::clone(&rack), Arc::clone(&live));
             move || {
-                let waiter = Waiter::new(0);
+                let waiter = Waiter::new(0, false);
                 let ticket = rack.enter(&waiter, NOW).expect("nobody closes it");
                 for permit in rack.plan(NOW) {
                     assert_eq!(live.fetch_add(1, Ordering::SeqCst), 0, "two connections where one is allowed");

@@ -32,6 +32,7 @@ use crate::pool::waiters::Waiter;
 use crate::sync::{Condvar, Mutex, MutexGuard, Ordering, fence};
 use book::Book;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// The shelf and the book.
@@ -39,13 +40,21 @@ use std::time::Duration;
 pub(crate) struct Rack<E: Send + 'static> {
     pub(crate) id: u64,
     pub(crate) shelf: Shelf<E>,
+    /// The maximum, for those who compare pools and take no lock for it.
+    pub(crate) limit: AtomicU32,
     book: Mutex<Book<E>>,
     changed: Condvar,
 }
 
 impl<E: Send + 'static> Rack<E> {
     pub(crate) fn new(id: u64, limits: Limits) -> Self {
-        Self { id, shelf: Shelf::new(limits.max_size), book: Mutex::new(Book::new(limits)), changed: Condvar::new() }
+        Self {
+            id,
+            shelf: Shelf::new(limits.max_size),
+            limit: AtomicU32::new(limits.max_size),
+            book: Mutex::new(Book::new(limits)),
+            changed: Condvar::new(),
+        }
     }
 
     /// Closes the pool. Returns whether it was open, and the idle connections, which are to be closed.
@@ -94,6 +103,7 @@ impl<E: Send + 'static> Rack<E> {
         let mut book = self.book.lock();
         let grown = max_size.saturating_sub(book.limits.max_size);
         book.limits.max_size = max_size;
+        self.limit.store(max_size, Ordering::Relaxed);
         book.limits.min_idle = book.limits.min_idle.min(max_size);
         let rung = book.queue.rouse(grown);
         self.leave(book, rung);

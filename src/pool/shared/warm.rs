@@ -92,6 +92,23 @@ impl<M: Manager> Core<M> {
         }
     }
 
+    /// Has the pool go on looking for its server though nobody waits: somebody asks, but not in the queue.
+    pub(crate) fn keep_trying(self: &Arc<Self>) {
+        if self.forked() {
+            return;
+        }
+        self.rack.ask_again(self.clock.now());
+        let numbers = self.rack.numbers();
+        if numbers.taken == 0 && numbers.outage.is_none() && numbers.phase == Phase::Open {
+            // Everything was closed, and nothing has been tried since: one connection shows whether it works again.
+            self.begin_warming(WarmUp::background(1));
+        }
+        self.open_wanted();
+        if self.by_callers() {
+            self.do_what_is_due();
+        }
+    }
+
     /// Forgets all warm-ups. What they own goes outside of the lock.
     pub(crate) fn end_warming(&self) {
         let ended = std::mem::take(&mut *self.warming.lock());

@@ -79,6 +79,11 @@ struct Inner {
 /// it.
 enum Text {
     Said(String),
+    /// About several pools, none of which could serve.
+    Members {
+        text: String,
+        timed_out: bool,
+    },
     /// `own` connections were held by the thread that waited.
     TimedOut {
         pool: Arc<str>,
@@ -109,7 +114,7 @@ impl Error {
     /// Whether the deadline passed, whatever it was that took so long.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        !matches!(self.0.text, Text::Said(_))
+        !matches!(self.0.text, Text::Said(_) | Text::Members { timed_out: false, .. })
     }
 
     /// The pool's numbers at that moment, where the error is about a pool's state.
@@ -199,6 +204,15 @@ impl Error {
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
+    /// The error of somebody whom none of several pools could serve: a text about all of them, and everything else as the
+    /// last one said it.
+    pub(crate) fn of_members(text: String, last: &Self) -> Self {
+        let Inner { kind, stats, holders, cause, .. } = &*last.0;
+        let text = Text::Members { text, timed_out: last.is_timeout() };
+        let (stats, holders, cause) = (stats.clone(), holders.clone(), cause.clone());
+        Self(Arc::new(Inner { kind: *kind, text, stats, holders, cause }))
+    }
+
     /// The error of somebody who waited for a pool to be ready.
     pub(crate) fn not_ready(
         pool: &Arc<str>,
@@ -232,7 +246,7 @@ impl fmt::Display for Error {
         let Inner { kind, text, stats, holders, cause } = &*self.0;
         let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
         match text {
-            Text::Said(text) => f.write_str(text),
+            Text::Said(text) | Text::Members { text, .. } => f.write_str(text),
             Text::TimedOut { pool, waited, own } => {
                 let waited = waited.as_secs_f64();
                 write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;

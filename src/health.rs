@@ -64,6 +64,7 @@
 
 use crate::redact::redact;
 use crate::{Breaker, Manager, Outage, Pool, Stats};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Of how many in a hundred in use a pool is said to be nearly full, when it is more.
@@ -306,7 +307,7 @@ fn counted(n: u32, one: &str, many: &str) -> String {
 /// let open = || Ok::<_, std::io::Error>(());
 /// let pools = [Pool::builder(open).name("cache").build()?, Pool::builder(open).name("orders").max_size(1).build()?];
 /// let held = pools[1].get()?;
-/// let report: HealthReport = pools.iter().map(Pool::health).collect();
+/// let report = HealthReport::of(&pools);
 /// assert_eq!(
 ///     report.to_string(),
 ///     "warning  orders  1/1 in use  0 idle  0 waiting  the only connection is in use; nobody waits\n\
@@ -323,6 +324,13 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
+    /// How these pools do. A pool that is there several times, or a clone of one, is in it once.
+    #[must_use]
+    pub fn of<'a, M: Manager>(pools: impl IntoIterator<Item = &'a Pool<M>>) -> Self {
+        let mut seen = HashSet::new();
+        pools.into_iter().filter(|pool| seen.insert(pool.number())).map(Pool::health).collect()
+    }
+
     /// The worst level of all pools; `Ok` where there are none.
     #[must_use]
     pub fn level(&self) -> HealthLevel {

@@ -292,6 +292,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod alarm;
+pub mod balance;
 mod builder;
 mod clock;
 mod config;
@@ -306,11 +307,13 @@ pub mod manager;
 mod pool;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
+pub mod read_write;
 mod redact;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod reset;
+pub mod roles;
 pub mod scaling;
 mod scope;
 #[cfg(feature = "sqlite")]
@@ -321,6 +324,7 @@ mod sync;
 pub mod testing;
 mod warm_up;
 
+pub use balance::{Balance, Balanced};
 pub use builder::Builder;
 pub use config::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WhenDown};
 pub use error::{Error, ErrorKind};
@@ -332,6 +336,8 @@ pub use lease::Lease;
 pub use manager::R2d2;
 pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
+pub use read_write::ReadWrite;
+pub use roles::Roles;
 pub use scope::{Scope, ScopeBound};
 pub use stats::{Breaker, Closed, Distribution, Outage, Stats};
 pub use warm_up::{WarmUp, WarmUpProgress};

@@ -11,6 +11,11 @@ use std::panic::Location;
 use std::time::Duration;
 
 impl<M: Manager> Pool<M> {
+    /// One that no other pool of the process has; clones have the same.
+    pub(crate) fn number(&self) -> u64 {
+        self.core.rack.id
+    }
+
     /// The numbers without the distributions, and what is known of an outage.
     pub(crate) fn glance(&self) -> (Stats, Option<Outage>) {
         self.core.glance()
@@ -19,6 +24,11 @@ impl<M: Manager> Pool<M> {
     /// How many callers have or want a connection, and how many the pool may have.
     pub(crate) fn load(&self) -> (u32, u32) {
         self.core.load()
+    }
+
+    /// Whether a connection is idle, or there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.core.has_room()
     }
 
     /// [`try_get`](Self::try_get), except where a checkout has more to look at than the shelf.
@@ -50,8 +60,8 @@ impl<M: Manager> Pool<M> {
         self.core.has_worked_since(moment)
     }
 
-    /// Has the pool go on looking for its server, though nobody waits.
-    pub(crate) fn keep_trying(&self) {
-        self.core.keep_trying();
+    /// Has the pool find out whether its server is back, though nobody waits; nothing is known to have worked since `moment`.
+    pub(crate) fn keep_trying(&self, moment: Moment) {
+        self.core.keep_trying(moment);
     }
 }

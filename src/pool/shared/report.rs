@@ -99,6 +99,12 @@ impl<M: Manager> Core<M> {
         (lent + self.rack.shelf.sleepers(), self.rack.limit.load(Ordering::Relaxed))
     }
 
+    /// Whether a connection is idle, or there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        let numbers = self.rack.numbers();
+        numbers.taken < numbers.max_size || self.rack.shelf.any_idle()
+    }
+
     /// Neither paused nor closed.
     pub(crate) fn is_lending(&self) -> bool {
         self.rack.shelf.alert() & (CLOSED | PAUSED) == 0
@@ -106,10 +112,12 @@ impl<M: Manager> Core<M> {
 
     /// Whether a connection lies there that has worked since `moment`, and connecting does not fail.
     pub(crate) fn has_worked_since(&self, moment: Moment) -> bool {
+        // Where callers do the checks, or nothing is checked, it is one of them who will find out.
+        let any = self.by_callers() || self.fresh.load(Ordering::Relaxed) == u32::MAX;
         let worked = |(_, slot): (u32, &Slot<Item<M>>)| {
             // Ticks wrap around, so what is less than half of them behind is later.
             let passed = slot.mark().since().wrapping_sub(moment.tick());
-            slot.mark().is_idle() && passed <= u32::MAX / 2
+            slot.mark().is_idle() && (any || passed <= u32::MAX / 2)
         };
         self.rack.shelf.each().any(worked) && self.rack.numbers().outage.is_none()
     }

@@ -92,16 +92,20 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    /// Has the pool go on looking for its server though nobody waits: somebody asks, but not in the queue.
-    pub(crate) fn keep_trying(self: &Arc<Self>) {
+    /// Has the pool find out whether its server is back, though nobody waits; nothing is known to have worked since `since`.
+    pub(crate) fn keep_trying(self: &Arc<Self>, since: Moment) {
         if self.forked() {
             return;
         }
         self.rack.ask_again(self.clock.now());
         let numbers = self.rack.numbers();
-        if numbers.taken == 0 && numbers.outage.is_none() && numbers.phase == Phase::Open {
-            // Everything was closed, and nothing has been tried since: one connection shows whether it works again.
-            self.begin_warming(WarmUp::background(1));
+        if numbers.outage.is_none() && numbers.phase == Phase::Open {
+            if numbers.taken == 0 {
+                // Everything was closed, and nothing has been tried since: one connection shows whether it works again.
+                self.begin_warming(WarmUp::background(1));
+            } else if self.rack.shelf.any_idle() {
+                self.suspect_idle(since);
+            }
         }
         self.open_wanted();
         if self.by_callers() {

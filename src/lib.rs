@@ -104,6 +104,9 @@
 //! | several at once | [`Pool::get_many`]: all or none |
 //! | one for all that a request or a job does on its thread, without passing it down | [`Pool::bind`], and [`Pool::with`] below; [`Scope`] for more than one pool |
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
+//! | one of several servers that can do the same | [`Balanced`]: in turn, by weight, the least busy, the first that is there |
+//! | one to write, and others to read | [`ReadWrite`] |
+//! | one by what it is for (`"reporting"`) | [`Roles`] |
 //!
 //! Do not borrow while you hold a guard of the same pool: when enough threads do, they wait for each other until their
 //! deadlines. Take all that you need with one `get_many`. The pool warns of such checkouts when they have to wait, and
@@ -170,6 +173,8 @@
 //!
 //! - [`Pool::stats`]: how many connections there are and what they do; what was opened, and closed for what reason;
 //!   waits, time-outs, failures, panics; how waiting and connecting times were distributed. Holds up nobody.
+//! - [`Pool::health`]: a level, the numbers and warnings with their reasons, for people and as JSON; [`HealthReport`] has many
+//!   pools, the worst first. Answers in less than a microsecond, whoever waits.
 //! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
 //!   it was given one.
 //! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
@@ -248,9 +253,9 @@
 //!
 //! Not yet:
 //!
-//! - Many pools: by key, under one ceiling, for reading and writing, balanced, fanned out.
+//! - Many pools: by key, under one ceiling, fanned out.
 //! - Sizes that adapt; settings from a file or the environment.
-//! - Metrics, a health report, a status page.
+//! - Metrics, a status page.
 //!
 //! # Features
 //!
@@ -263,6 +268,8 @@
 //! | `mysql` | `millpond::reset::mysql`: the same | the crate mysql, 25 to 28, without TLS of its own choice; a round trip |
 //! | `redis` | `millpond::redis`: a manager and a pool for Redis and Valkey, with time-outs, cleaning, and one call for a command | the crate redis 1.8 or newer, which brings about 40, most of them to read URLs |
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
+//! | `serde` | [`Stats`], [`Health`] and what they are made of can be serialized | the crate serde with its macros |
+//! | `json` | `to_json` of [`Health`] and [`HealthReport`] | besides, serde_json and three more |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.

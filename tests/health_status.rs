@@ -100,6 +100,7 @@ fn paused_and_closed_are_told() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "it is about how long an answer takes")]
 fn an_exhausted_pool_with_a_thousand_waiters_answers_as_fast_as_any() {
     let lab = Lab::new();
     let pool = Pool::builder(lab.manager()).max_size(4).build().expect("it opens");

@@ -204,11 +204,11 @@ impl Error {
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
     }
 
-    /// The error of somebody whom none of several pools could serve: a text about all of them, and everything else as the
-    /// last one said it.
-    pub(crate) fn of_members(text: String, last: &Self) -> Self {
+    /// The error of somebody whom none of several pools could serve: a text about all of them, whether time was over, and
+    /// everything else as the last one said it.
+    pub(crate) fn of_members(text: String, timed_out: bool, last: &Self) -> Self {
         let Inner { kind, stats, holders, cause, .. } = &*last.0;
-        let text = Text::Members { text, timed_out: last.is_timeout() };
+        let text = Text::Members { text, timed_out };
         let (stats, holders, cause) = (stats.clone(), holders.clone(), cause.clone());
         Self(Arc::new(Inner { kind: *kind, text, stats, holders, cause }))
     }

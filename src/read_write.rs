@@ -115,7 +115,7 @@ impl<M: Manager> ReadWrite<M> {
         };
         self.writer.get_timeout(search.left()).map_err(|error| {
             let text = format!("{}; the writer {:?}: {error}", search.into_error(), self.writer.name());
-            Error::of_members(text, &error)
+            Error::of_members(text, error.is_timeout(), &error)
         })
     }
 

@@ -330,24 +330,50 @@ fn a_pool_that_has_given_up_goes_on_trying_as_long_as_callers_come() -> Result<(
 
 #[test]
 fn when_nobody_is_left_all_are_asked_all_the_same_and_the_error_names_them() -> Result<(), Error> {
-    let (lab_a, lab_b) = (Lab::new(), Lab::new());
-    let balanced = pair(Balance::RoundRobin, scripted(&lab_a, "pool-of-a"), scripted(&lab_b, "pool-of-b")).build()?;
+    let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
+    let on_clock = |lab, name| scripted(lab, name).clock(clock.clone());
+    let balanced = pair(Balance::RoundRobin, on_clock(&lab_a, "pool-of-a"), on_clock(&lab_b, "pool-of-b"));
+    let balanced = balanced.clock(clock.clone()).build()?;
     lab_a.refuse.store(true, SeqCst);
     lab_b.refuse.store(true, SeqCst);
     for _ in 0..2 {
-        let error = balanced.get_timeout(Duration::from_millis(40)).expect_err("both refuse");
-        assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true));
-        assert!(error.source().is_some_and(|cause| cause.is::<Refused>()), "{error}");
-        let text = error.to_string();
-        assert!(text.starts_with(r#"no member of "pair" has a connection: "a": timed out after 0.0"#), "{text}");
-        assert!(text.contains(r#"; "b": timed out after 0.0"#) && text.contains("connecting fails"), "{text}");
+        thread::scope(|scope| {
+            let caller = scope.spawn(|| balanced.get_timeout(Duration::from_secs(40)).map(drop));
+            for name in ["a", "b"] {
+                let pool = balanced.pool(name).expect("there is one");
+                eventually("it waits there for its share", || pool.stats().waiting == 1 && away(&balanced, "b"));
+                clock.advance(Duration::from_secs(20));
+            }
+            let error = caller.join().expect("no panic").expect_err("both refuse");
+            assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true));
+            assert!(error.source().is_some_and(|cause| cause.is::<Refused>()), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.starts_with(r#"no member of "pair" has a connection: "a": timed out after 20.00 s"#),
+                "{text}"
+            );
+            assert!(
+                text.contains(r#"; "b": timed out after 20.00 s"#) && text.ends_with("; connecting fails"),
+                "{text}"
+            );
+        });
         assert!(away(&balanced, "a") && away(&balanced, "b"));
     }
-    // Whoever waits there is served when a server comes back.
+    Ok(())
+}
+
+#[test]
+fn who_waits_when_nobody_is_left_is_served_when_a_server_comes_back() -> Result<(), Error> {
+    let (lab_a, lab_b) = (Lab::new(), Lab::new());
+    let balanced = pair(Balance::RoundRobin, scripted(&lab_a, "a"), scripted(&lab_b, "b")).build()?;
+    lab_a.refuse.store(true, SeqCst);
+    lab_b.refuse.store(true, SeqCst);
     thread::scope(|scope| {
         let caller = scope.spawn(|| balanced.get_timeout(LONG).map(drop));
-        let waits = || ["a", "b"].iter().any(|name| balanced.pool(name).is_some_and(|pool| pool.stats().waiting > 0));
-        eventually("it waits", waits);
+        eventually("both have failed, and it waits", || {
+            let waits = |name| balanced.pool(name).is_some_and(|pool| pool.stats().waiting > 0);
+            away(&balanced, "a") && away(&balanced, "b") && (waits("a") || waits("b"))
+        });
         lab_a.refuse.store(false, SeqCst);
         lab_b.refuse.store(false, SeqCst);
         caller.join().expect("no panic").expect("one is back");

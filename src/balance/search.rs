@@ -98,7 +98,7 @@ impl<'a, M: Manager> Search<'a, M> {
     pub(crate) fn into_error(self) -> Error {
         match self.tried.last() {
             Some((_, error)) if self.inner.members.len() == 1 => error.clone(),
-            Some((_, error)) => Error::of_members(self.text(), error),
+            Some((_, error)) => Error::of_members(self.text(), self.left().is_zero() || error.is_timeout(), error),
             // All are drained: by hand, as a pause is.
             None => Error::plain(ErrorKind::Paused, self.text()),
         }

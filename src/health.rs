@@ -158,17 +158,16 @@ impl<M: Manager> Pool<M> {
     /// # Examples
     ///
     /// ```
-    /// use millpond::{Pool, health::HealthLevel};
+    /// use millpond::{Pool, WhenDown, health::HealthLevel};
     /// use std::io;
-    /// use std::time::Duration;
     ///
     /// let refused = || Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused));
-    /// let pool = Pool::builder(refused).name("orders").build_lazy()?;
-    /// pool.get_timeout(Duration::from_millis(20)).unwrap_err();
+    /// let pool = Pool::builder(refused).name("orders").when_down(WhenDown::FailFast).build_lazy()?;
+    /// pool.get().unwrap_err();
     /// let health = pool.health();
     /// assert_eq!(health.level, HealthLevel::Critical);
     /// assert_eq!(health.outage.expect("connecting fails").error, "connection refused");
-    /// assert!(health.warnings[0].reason.starts_with("the server is away: connecting has failed for 0."));
+    /// assert!(health.warnings[0].reason.starts_with("the server is away: connecting has failed for "));
     /// # Ok::<(), millpond::Error>(())
     /// ```
     #[must_use]

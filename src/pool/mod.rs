@@ -5,6 +5,7 @@ mod control;
 pub(crate) mod entry;
 mod guard;
 pub(crate) mod lifespan;
+mod member;
 pub(crate) mod rack;
 pub(crate) mod seat;
 pub(crate) mod shared;

@@ -159,19 +159,28 @@ fn look(rack: &Shelved, strict: bool) -> Option<Box<Token>> {
 
 /// Borrows as a caller does: from the shelf, else by waiting and, where there is room, by opening.
 fn borrow(rack: &Shelved, clock: &Clock, deadline: Moment, strict: bool) -> Result<Option<Box<Token>>, ()> {
+    borrow_as(&Waiter::new(0, false), rack, clock, deadline, strict)
+}
+
+fn borrow_as(
+    waiter: &Arc<Waiter<Token>>,
+    rack: &Shelved,
+    clock: &Clock,
+    deadline: Moment,
+    strict: bool,
+) -> Result<Option<Box<Token>>, ()> {
     if (!strict || rack.shelf.alert() == 0)
         && let Some(token) = take(rack)
     {
         return Ok(Some(token));
     }
-    let waiter = Waiter::new(0);
-    let ticket = rack.enter(&waiter, NOW).map_err(|_| ())?;
-    let leave = |queued: bool| if queued { rack.withdraw(ticket, &waiter) } else { Word::Wait };
+    let ticket = rack.enter(waiter, NOW).map_err(|_| ())?;
+    let leave = |queued: bool| if queued { rack.withdraw(ticket, waiter) } else { Word::Wait };
     let (found, queued) = loop {
         if let Some(token) = look(rack, strict) {
             break (Ok(Some(token)), true);
         }
-        for permit in rack.plan_for(ticket, NOW, false).expect("the server is there") {
+        for permit in rack.plan_for((ticket, waiter), NOW, false).expect("the server is there") {
             // A helper would do this; doing it here gives the same steps in the same order to fewer threads.
             put(rack, open(rack, permit));
         }
@@ -425,7 +434,7 @@ fn model_the_maximum_holds_whoever_plans() {
         let planner = || {
             let (rack, live) = (Arc::clone(&rack), Arc::clone(&live));
             move || {
-                let waiter = Waiter::new(0);
+                let waiter = Waiter::new(0, false);
                 let ticket = rack.enter(&waiter, NOW).expect("nobody closes it");
                 for permit in rack.plan(NOW) {
                     assert_eq!(live.fetch_add(1, Ordering::SeqCst), 0, "two connections where one is allowed");
@@ -456,6 +465,31 @@ fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
         returner.join().expect("no panic");
         at_rest(&rack, 0);
     });
+}
+
+#[test]
+fn model_who_is_sent_to_another_pool_takes_nothing_along() {
+    for patience in QUEUES {
+        check("a return, and one of two waiters is sent elsewhere", Three, move || {
+            let rack = stocked(1, 1, patience);
+            let token = take(&rack).expect("it lies there");
+            let [mover, stayer] = [true, false].map(|elsewhere| {
+                let rack = Arc::clone(&rack);
+                thread::spawn(move || {
+                    let waiter = Waiter::new(0, elsewhere);
+                    match borrow_as(&waiter, &rack, &Clock::System, Moment::NEVER, patience.is_none()) {
+                        Ok(found) => put(&rack, found.expect("nobody gives up")),
+                        Err(()) => assert!(elsewhere, "it has nowhere to go"),
+                    }
+                })
+            });
+            put(&rack, token);
+            rack.fail_waiters(&Error::closed("model"), false);
+            mover.join().expect("no panic");
+            stayer.join().expect("no panic");
+            at_rest(&rack, 1);
+        });
+    }
 }
 
 #[test]

@@ -243,6 +243,11 @@ impl<E> Shelf<E> {
         self.alert.load(Ordering::Relaxed)
     }
 
+    /// How many wait and need to be woken.
+    pub(crate) fn sleepers(&self) -> u32 {
+        self.alert() & (SURPLUS - 1)
+    }
+
     /// Called under the book's lock; whoever raises it fences before looking at the shelf.
     pub(crate) fn set_alert(&self, alert: u32) {
         self.alert.store(alert, Ordering::Relaxed);

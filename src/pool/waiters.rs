@@ -40,13 +40,15 @@ pub(crate) enum Woken<E> {
 pub(crate) struct Waiter<E> {
     /// The number of the thread that waits.
     thread: u32,
+    /// It has another pool to go to, and does not wait here for the end of an outage.
+    pub(crate) elsewhere: bool,
     word: Mutex<Word<E>>,
     bell: Condvar,
 }
 
 impl<E: Send + 'static> Waiter<E> {
-    pub(crate) fn new(thread: u32) -> Arc<Self> {
-        Arc::new(Self { thread, word: Mutex::new(Word::Wait), bell: Condvar::new() })
+    pub(crate) fn new(thread: u32, elsewhere: bool) -> Arc<Self> {
+        Arc::new(Self { thread, elsewhere, word: Mutex::new(Word::Wait), bell: Condvar::new() })
     }
 
     /// Sleeps until something is in the cell or the deadline has passed.
@@ -230,12 +232,27 @@ impl<E: Send + 'static> Queue<E> {
         roused
     }
 
+    /// Whether one of those who wait has another pool to go to.
+    pub(crate) fn any_elsewhere(&self) -> bool {
+        self.places.values().any(|place| place.waiter.elsewhere)
+    }
+
     /// Sends everybody away with an error; they are to be rung afterwards.
     pub(crate) fn fail(&mut self, error: &Error) -> Vec<Arc<Waiter<E>>> {
-        self.awake = 0;
-        std::mem::take(&mut self.places)
-            .into_values()
-            .map(|place| {
+        self.fail_those(error, |_| true)
+    }
+
+    /// The same with those who have another pool to go to.
+    pub(crate) fn fail_elsewhere(&mut self, error: &Error) -> Vec<Arc<Waiter<E>>> {
+        self.fail_those(error, |waiter| waiter.elsewhere)
+    }
+
+    fn fail_those(&mut self, error: &Error, which: impl Fn(&Waiter<E>) -> bool) -> Vec<Arc<Waiter<E>>> {
+        let failed: Vec<_> = self.places.extract_if(.., |_, place| which(&place.waiter)).collect();
+        failed
+            .into_iter()
+            .map(|(_, place)| {
+                self.strike(&place);
                 place.waiter.put(Word::Failed(error.clone()));
                 place.waiter
             })

@@ -180,12 +180,12 @@ impl<E: Send + 'static> Book<E> {
         self.outage.as_ref().is_some_and(|outage| self.anybody_waits() || now < outage.asked.after(patience))
     }
 
-    /// The outage, if a caller should not wait for its end.
-    pub(super) fn hopeless(&self, now: Moment) -> Option<&Outage> {
+    /// The outage, if a caller should not wait for its end; `elsewhere` if it has another pool to go to.
+    pub(super) fn hopeless(&self, now: Moment, elsewhere: bool) -> Option<&Outage> {
         let outage = self.outage.as_ref()?;
         let pausing = now < outage.retry_at;
         let trying = self.opening > self.arriving;
-        (pausing && outage.permanent || (pausing || trying) && self.limits.fail_fast).then_some(outage)
+        (pausing && outage.permanent || (pausing || trying) && (elsewhere || self.limits.fail_fast)).then_some(outage)
     }
 
     /// How many connections are wanted besides those on the shelf: one for each waiter that is about to sleep, who has

@@ -39,6 +39,7 @@ use crate::pool::waiters::Waiter;
 use crate::sync::{Condvar, Mutex, MutexGuard, Ordering, fence};
 use book::Book;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// The shelf and the book.
@@ -48,14 +49,22 @@ pub(crate) struct Rack<E: Send + 'static> {
     pub(crate) shelf: Shelf<E>,
     /// With a budget that the pool shares with others.
     pub(crate) account: Option<Account>,
+    /// The maximum, for those who compare pools and take no lock for it.
+    pub(crate) limit: AtomicU32,
     book: Mutex<Book<E>>,
     changed: Condvar,
 }
 
 impl<E: Send + 'static> Rack<E> {
     pub(crate) fn new(id: u64, limits: Limits, account: Option<Account>) -> Self {
-        let shelf = Shelf::new(limits.max_size);
-        Self { id, shelf, account, book: Mutex::new(Book::new(limits)), changed: Condvar::new() }
+        Self {
+            id,
+            shelf: Shelf::new(limits.max_size),
+            account,
+            limit: AtomicU32::new(limits.max_size),
+            book: Mutex::new(Book::new(limits)),
+            changed: Condvar::new(),
+        }
     }
 
     /// Closes the pool. Returns whether it was open, and the idle connections, which are to be closed.
@@ -109,6 +118,7 @@ impl<E: Send + 'static> Rack<E> {
         let before = book.limits.max_size;
         let grown = max_size.saturating_sub(before);
         book.limits.max_size = max_size;
+        self.limit.store(max_size, Ordering::Relaxed);
         book.limits.min_idle = book.limits.min_idle.min(max_size);
         let rung = book.queue.rouse(grown);
         self.leave(book, rung);

@@ -36,12 +36,12 @@ impl<E: Send + 'static> Rack<E> {
     /// With `alone` it plans for itself alone, because it will do the opening itself.
     pub(crate) fn plan_for(
         self: &Arc<Self>,
-        ticket: Ticket,
+        (ticket, waiter): (Ticket, &Waiter<E>),
         now: Moment,
         alone: bool,
     ) -> Result<Vec<Permit<E>>, Outage> {
         let mut book = self.book.lock();
-        if let Some(outage) = book.hopeless(now) {
+        if let Some(outage) = book.hopeless(now, waiter.elsewhere) {
             return Err(outage.clone());
         }
         book.queue.sleep(ticket);
@@ -154,15 +154,23 @@ impl<E: Send + 'static> Rack<E> {
         Failed { failures, retry_at, news: before.is_none() }
     }
 
-    /// The outage, if those who wait should not go on.
-    pub(crate) fn hopeless(&self, now: Moment) -> Option<Outage> {
-        self.book.lock().hopeless(now).cloned()
+    /// The outage, if those who wait should not go on, and whether that is all of them: else only those who have another
+    /// pool to go to.
+    pub(crate) fn hopeless(&self, now: Moment) -> Option<(Outage, bool)> {
+        let book = self.book.lock();
+        if let Some(outage) = book.hopeless(now, false) {
+            return Some((outage.clone(), true));
+        }
+        let outage = book.hopeless(now, true).filter(|_| book.queue.any_elsewhere())?;
+        Some((outage.clone(), false))
     }
 
-    /// Sends all who wait away.
-    pub(crate) fn fail_waiters(&self, error: &Error) {
+    /// Sends away all who wait, or only those who have another pool to go to.
+    pub(crate) fn fail_waiters(&self, error: &Error, all: bool) {
         let mut book = self.book.lock();
-        let rung = book.queue.fail(error);
+        let mut rung = if all { book.queue.fail(error) } else { book.queue.fail_elsewhere(error) };
+        // One of those who left may have been told to look, and will not.
+        rung.extend(self.pass_on(&mut book));
         self.leave(book, rung);
     }
 

@@ -31,7 +31,7 @@ impl<M: Manager> Core<M> {
         }
         match self.checkout_idle(place) {
             Some(item) => Ok(item),
-            None => self.checkout_slowly(timeout, place, self.settings.nested),
+            None => self.checkout_slowly(timeout, place, self.settings.nested, false),
         }
     }
 
@@ -42,7 +42,17 @@ impl<M: Manager> Core<M> {
             if self.settings.check_on_caller { self.checkout_here(false, place) } else { self.checkout_idle(place) };
         match idle {
             Some(item) => Ok(item),
-            None => self.checkout_slowly(timeout, place, self.settings.nested),
+            None => self.checkout_slowly(timeout, place, self.settings.nested, false),
+        }
+    }
+
+    /// A connection for somebody who has another pool to go to: while connecting fails, it does not wait here for the end of
+    /// that, whatever the settings say.
+    pub(crate) fn checkout_or_leave(self: &Arc<Self>, timeout: Duration, place: Place) -> Result<Box<Item<M>>, Error> {
+        self.refuse_nested()?;
+        match self.checkout_idle(place) {
+            Some(item) => Ok(item),
+            None => self.checkout_slowly(Some(timeout), place, self.settings.nested, true),
         }
     }
 
@@ -137,11 +147,12 @@ impl<M: Manager> Core<M> {
         timeout: Option<Duration>,
         place: Place,
         nested: Nested,
+        elsewhere: bool,
     ) -> Result<Box<Item<M>>, Error> {
         self.refuse_forked()?;
         let began = self.clock.now();
         let timeout = timeout.unwrap_or_else(|| *self.connection_timeout.read());
-        let mut item = self.obtain(began, began.after(timeout), place, nested)?;
+        let mut item = self.obtain((began, began.after(timeout)), place, nested, elsewhere)?;
         let now = self.clock.now();
         self.lend(&mut item, now, now.since(began), place);
         Ok(item)
@@ -150,10 +161,10 @@ impl<M: Manager> Core<M> {
     /// A connection for somebody who has been waiting since `began`, from the shelf or through the queue.
     fn obtain(
         self: &Arc<Self>,
-        began: Moment,
-        deadline: Moment,
+        (began, deadline): (Moment, Moment),
         place: Place,
         nested: Nested,
+        elsewhere: bool,
     ) -> Result<Box<Item<M>>, Error> {
         if let Some(item) = self.look(false, deadline) {
             return Ok(item);
@@ -164,7 +175,7 @@ impl<M: Manager> Core<M> {
         {
             self.warn_of_nested(held, place);
         }
-        self.wait(began, deadline, held.is_some())
+        self.wait((began, deadline), held.is_some(), elsewhere)
     }
 
     /// Takes from the shelf what may be lent. What must be checked first is sent to be checked, at most one
@@ -248,8 +259,13 @@ impl<M: Manager> Core<M> {
         self.settings.check_on_caller && now.since(item.used.max(item.checked)) < CHECKED_HERE
     }
 
-    fn wait(self: &Arc<Self>, began: Moment, deadline: Moment, nested: bool) -> Result<Box<Item<M>>, Error> {
-        let waiter = Waiter::new(thread_number());
+    fn wait(
+        self: &Arc<Self>,
+        (began, deadline): (Moment, Moment),
+        nested: bool,
+        elsewhere: bool,
+    ) -> Result<Box<Item<M>>, Error> {
+        let waiter = Waiter::new(thread_number(), elsewhere);
         let ticket = match self.rack.enter(&waiter, began) {
             Ok(ticket) => ticket,
             Err(refusal) => return Err(self.refused(refusal)),
@@ -287,7 +303,7 @@ impl<M: Manager> Core<M> {
             if self.by_callers() && self.clock.now() >= deadline {
                 return self.run_out(turn, began);
             }
-            match self.rack.plan_for(turn.ticket, self.clock.now(), self.by_callers()) {
+            match self.rack.plan_for((turn.ticket, turn.waiter), self.clock.now(), self.by_callers()) {
                 Ok(permits) if self.by_callers() && !permits.is_empty() => {
                     if let Some(result) = self.open_by_caller(turn, permits) {
                         return result;
@@ -366,7 +382,7 @@ impl<M: Manager> Core<M> {
         if self.by_callers() { deadline.min(self.clock.now().after(LOOK_ROUND)) } else { deadline }
     }
 
-    fn do_what_is_due(self: &Arc<Self>) {
+    pub(crate) fn do_what_is_due(self: &Arc<Self>) {
         let now = self.clock.now();
         if self.alarm.due() <= now {
             Arc::clone(self).tend(now);
@@ -457,7 +473,7 @@ impl<M: Manager> Core<M> {
         let mut gathered = Gathered { core: self, items: Vec::with_capacity(count) };
         while gathered.items.len() < count {
             // Not nested: only one caller gathers at a time.
-            let mut item = self.obtain(began, deadline, place, Nested::Allow)?;
+            let mut item = self.obtain((began, deadline), place, Nested::Allow, false)?;
             let before = item.used;
             let now = self.clock.now();
             self.lend(&mut item, now, now.since(began), place);

@@ -195,8 +195,8 @@ impl<M: Manager> Core<M> {
             Fault::Transient | Fault::Permanent => {}
             Fault::DiscardAll => self.refresh(Duration::ZERO),
         }
-        if let Some(outage) = self.rack.hopeless(now) {
-            self.rack.fail_waiters(&self.away(&outage));
+        if let Some((outage, all)) = self.rack.hopeless(now) {
+            self.rack.fail_waiters(&self.away(&outage), all);
         }
         self.alarm.at(failed.retry_at);
     }

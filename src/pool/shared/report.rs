@@ -8,8 +8,9 @@ use crate::event::{self, EventHandler, State};
 use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
-use crate::pool::shelf::Slot;
-use crate::stats::{Breaker, Stats};
+use crate::pool::shelf::{CLOSED, PAUSED, Slot};
+use crate::redact::redact;
+use crate::stats::{Breaker, Outage, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ impl<M: Manager> Core<M> {
             Some(_) if numbers.opening > 0 => Breaker::HalfOpen,
             Some(_) => Breaker::Open,
         };
+        stats.paused = matches!(numbers.phase, Phase::Paused | Phase::Rejecting);
+        stats.closed_for_good = numbers.phase == Phase::Closed;
         for (_, slot) in self.rack.shelf.each() {
             let mark = slot.mark();
             stats.idle += u32::from(mark.is_idle());
@@ -73,6 +76,49 @@ impl<M: Manager> Core<M> {
         let mut stats = self.brief(&self.rack.numbers());
         self.counters.fill_times(&mut stats);
         stats
+    }
+
+    /// The numbers without the distributions, and what is known of an outage.
+    pub(crate) fn glance(&self) -> (Stats, Option<Outage>) {
+        let numbers = self.rack.numbers();
+        let outage = numbers.outage.as_ref().map(|outage| {
+            let text = self.guarded("the error's text", || redact(&outage.cause.to_string()).into_owned());
+            Outage {
+                lasting: self.clock.now().since(outage.since),
+                attempts: outage.failures,
+                error: text.unwrap_or_else(|panicked| panicked.to_string()),
+            }
+        });
+        (self.brief(&numbers), outage)
+    }
+
+    /// How many callers have or want a connection, and how many the pool may have. Takes no lock, so it may be some behind.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        let lent = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_lent()).count() as u32;
+        (lent + self.rack.shelf.sleepers(), self.rack.limit.load(Ordering::Relaxed))
+    }
+
+    /// Whether a connection is idle, or there is room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        let numbers = self.rack.numbers();
+        numbers.taken < numbers.max_size || self.rack.shelf.any_idle()
+    }
+
+    /// Neither paused nor closed.
+    pub(crate) fn is_lending(&self) -> bool {
+        self.rack.shelf.alert() & (CLOSED | PAUSED) == 0
+    }
+
+    /// Whether a connection lies there that has worked since `moment`, and connecting does not fail.
+    pub(crate) fn has_worked_since(&self, moment: Moment) -> bool {
+        // Where callers do the checks, or nothing is checked, it is one of them who will find out.
+        let any = self.by_callers() || self.fresh.load(Ordering::Relaxed) == u32::MAX;
+        let worked = |(_, slot): (u32, &Slot<Item<M>>)| {
+            // Ticks wrap around, so what is less than half of them behind is later.
+            let passed = slot.mark().since().wrapping_sub(moment.tick());
+            slot.mark().is_idle() && (any || passed <= u32::MAX / 2)
+        };
+        self.rack.shelf.each().any(worked) && self.rack.numbers().outage.is_none()
     }
 
     /// Who holds connections, longest first, at most so many.

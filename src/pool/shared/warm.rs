@@ -92,6 +92,27 @@ impl<M: Manager> Core<M> {
         }
     }
 
+    /// Has the pool find out whether its server is back, though nobody waits; nothing is known to have worked since `since`.
+    pub(crate) fn keep_trying(self: &Arc<Self>, since: Moment) {
+        if self.forked() {
+            return;
+        }
+        self.rack.ask_again(self.clock.now());
+        let numbers = self.rack.numbers();
+        if numbers.outage.is_none() && numbers.phase == Phase::Open {
+            if numbers.taken == 0 {
+                // Everything was closed, and nothing has been tried since: one connection shows whether it works again.
+                self.begin_warming(WarmUp::background(1));
+            } else if self.rack.shelf.any_idle() {
+                self.suspect_idle(since);
+            }
+        }
+        self.open_wanted();
+        if self.by_callers() {
+            self.do_what_is_due();
+        }
+    }
+
     /// Forgets all warm-ups. What they own goes outside of the lock.
     pub(crate) fn end_warming(&self) {
         let ended = std::mem::take(&mut *self.warming.lock());

@@ -2,7 +2,7 @@
 
 use crate::alarm::{Alarm, Tended};
 use crate::clock::{Clock, Moment};
-use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
+use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Spell, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
 use crate::helpers;
@@ -392,9 +392,7 @@ impl<M: Manager> Builder<M> {
 
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = self.settings.problems();
-        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.max_size)));
-        problems
+        problems(&self.settings, self.warm_up.as_ref(), &str::to_owned)
     }
 
     /// Makes the pool and opens nothing: the first caller does. [`warm_up`](Self::warm_up) is left to
@@ -425,6 +423,12 @@ impl<M: Manager> Builder<M> {
         }
         Ok(pool)
     }
+}
+
+pub(crate) fn problems(settings: &Settings, warm_up: Option<&WarmUp>, spell: Spell<'_>) -> Vec<String> {
+    let mut problems = settings.problems_as(spell);
+    problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(settings.max_size, spell)));
+    problems
 }
 
 fn core<M: Manager>(

@@ -4,7 +4,7 @@ use crate::adaptive::Adaptive;
 use crate::alarm::Tended;
 use crate::budget::{Budget, Member};
 use crate::clock::Clock;
-use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Validation, WhenDown};
+use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Spell, Validation, WhenDown};
 use crate::error::{Cause, Error};
 use crate::event::EventHandler;
 use crate::maintenance::keeper;
@@ -402,8 +402,7 @@ impl<M: Manager> Builder<M> {
 
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = self.settings.problems();
-        problems.extend(self.warm_up.iter().flat_map(|plan| plan.problems(self.settings.first_size())));
+        let mut problems = problems(&self.settings, self.warm_up.as_ref(), &str::to_owned);
         problems.extend(self.budget.iter().filter_map(Budget::problem));
         problems
     }
@@ -441,6 +440,12 @@ impl<M: Manager> Builder<M> {
         }
         Ok(pool)
     }
+}
+
+pub(crate) fn problems(settings: &Settings, warm_up: Option<&WarmUp>, spell: Spell<'_>) -> Vec<String> {
+    let mut problems = settings.problems_as(spell);
+    problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(settings.first_size(), spell)));
+    problems
 }
 
 fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Cause {

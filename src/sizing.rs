@@ -65,8 +65,8 @@ impl Workload {
         }
     }
 
-    /// The share of its time for which a thread holds a connection when it is busiest, more than 0 and at most 1. Default: 1,
-    /// so that each thread can have one.
+    /// The share of its time for which a thread holds a connection when it is busiest, more than 0 and at most 1. Default: not
+    /// known, so that each thread is to have one.
     #[must_use]
     pub const fn holding(mut self, share: f64) -> Self {
         self.holding = Some(share);
@@ -332,7 +332,8 @@ impl Size {
             )),
         }
         let held = (self.load + f64::from(jobs)) * self.pools as f64;
-        if let Some(bears) = self.workload.bears().filter(|&bears| held > bears as f64) {
+        let known = self.workload.holding.is_some() || self.workload.checkouts.is_some();
+        if let Some(bears) = self.workload.bears().filter(|&bears| known && held > bears as f64) {
             advice.push(format!(
                 "{held:.1} connections of all pools are held on average, and the server works on {bears}: at such times it \
                  cannot keep up, whatever the size"

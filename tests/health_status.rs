@@ -179,7 +179,7 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
     assert_eq!(
         keys(&json),
         "breaker check_failures checking checkouts closed closed_for_good connect_failures connect_time connecting \
-         fast_failures idle in_use max_size opened overloads panics paused size timeouts use_time wait_time waiting waits"
+         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts use_time wait_time waiting waits"
     );
     assert_eq!(
         keys(&json["closed"]),

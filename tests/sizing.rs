@@ -221,6 +221,10 @@ fn the_table_gives_the_reason_for_each_figure() {
         assert!(table.contains(line), "{line} is not in\n{table}");
     }
 
+    // Where nobody has said for how long connections are held, nobody knows.
+    let unknown = size(&Workload::threads(32).server_cores(8));
+    assert_eq!((unknown.max_size(), unknown.decided_by(), unknown.advice().len()), (17, Bound::Server, 1));
+
     let many = size(&workload.clone().working(0.1).fleet(Fleet::new(20, 100)));
     assert_eq!((many.max_size(), many.decided_by()), (2, Bound::Limit));
     let table = many.to_string();

@@ -11,6 +11,7 @@ mod value;
 
 pub use lint::Lint;
 
+use crate::builder::problems;
 use crate::config::{LARGEST, Settings, Spell};
 use crate::{Builder, Error, Fairness, Maintenance, Manager, Nested, RetryPolicy, Validation, WarmUp, WhenDown};
 use std::fmt;
@@ -392,12 +393,6 @@ fn set<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;
     }
-}
-
-fn problems(settings: &Settings, warm_up: Option<&WarmUp>, spell: Spell<'_>) -> Vec<String> {
-    let mut problems = settings.problems_as(spell);
-    problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(settings.max_size, spell)));
-    problems
 }
 
 /// What is given, as it would be written; in a name no password.

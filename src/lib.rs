@@ -283,7 +283,8 @@
 //!
 //! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
 //! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
-//! [`Pool::close_and_wait`] waits for that. A [`fan_out`] has threads of its own (`millpond-fan-out`) for as long as it takes. Where threads are not wanted, [`Maintenance::Manual`] does without.
+//! [`Pool::close_and_wait`] waits for that. A [`fan_out`] has threads of its own (`millpond-fan-out`) for as long as it
+//! takes. Where threads are not wanted, [`Maintenance::Manual`] does without.
 //!
 //! # From r2d2
 //!

@@ -179,11 +179,12 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
     assert_eq!(
         keys(&json),
         "breaker check_failures checking checkouts closed closed_for_good connect_failures connect_time connecting \
-         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts use_time wait_time waiting waits"
+         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts use_time \
+         wait_time waiting waits"
     );
     assert_eq!(
         keys(&json["closed"]),
-        "broken detached discarded idle_timeout invalid lifetime max_uses panicked pool_closed refresh reset_failed \
+        "broken budget detached discarded idle_timeout invalid lifetime max_uses panicked pool_closed refresh reset_failed \
          resize total"
     );
     assert_eq!(keys(&json["connect_time"]), "count max mean p50 p95 p99");

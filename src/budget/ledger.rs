@@ -46,8 +46,10 @@ pub(super) struct Ledger {
     /// Places that are out.
     taken: u32,
     peak: u32,
-    /// Places that are about to come free, because a pool was called or gives up what it does not need.
-    coming: u32,
+    /// Places that pools were called to give up, some time.
+    called: u32,
+    /// Places that are about to come free: their connections are on their way to be closed.
+    leaving: u32,
     line: u32,
     given_up: u64,
     /// All who have a place know that there is a line.
@@ -74,7 +76,8 @@ impl Ledger {
             limit,
             taken: 0,
             peak: 0,
-            coming: 0,
+            called: 0,
+            leaving: 0,
             line: 0,
             given_up: 0,
             told: true,
@@ -133,14 +136,15 @@ impl Ledger {
             standing.held -= 1;
             if given_up {
                 standing.leaving -= 1;
-                self.coming -= 1;
+                self.leaving -= 1;
                 self.given_up += 1;
             }
             // What it no longer has it cannot give up.
             let void = (standing.called + standing.leaving).saturating_sub(standing.held).min(standing.called);
             standing.called -= void;
-            self.coming -= void;
+            self.called -= void;
         }
+        self.void_calls();
         self.forget_if_done(pool);
     }
 
@@ -165,6 +169,7 @@ impl Ledger {
     pub(super) fn leave_line(&mut self, pool: u64) {
         let left = self.pools.get_mut(&pool).and_then(|standing| standing.in_line.take());
         self.line -= u32::from(left.is_some());
+        self.void_calls();
     }
 
     /// Those in line whose turn it is when so many places are free: who has least, and of these who was served longest ago.
@@ -197,9 +202,25 @@ impl Ledger {
         (self.line + self.taken).saturating_sub(self.limit)
     }
 
-    /// Whether more are needed than are coming.
-    pub(super) const fn is_short(&self) -> bool {
-        self.needed() > self.coming
+    /// Whether more are needed than are about to come free. What was only called for does not count: nobody knows when that
+    /// comes, and what lies idle can be had now.
+    const fn is_short(&self) -> bool {
+        self.needed() > self.leaving
+    }
+
+    /// Whether more are needed than will come free in the end.
+    const fn must_call(&self) -> bool {
+        self.needed() > self.leaving + self.called
+    }
+
+    /// Takes calls back that are not needed any more, first of those who have least.
+    fn void_calls(&mut self) {
+        while self.called > 0 && self.leaving + self.called > self.needed() {
+            let called = self.pools.values_mut().filter(|standing| standing.called > 0);
+            let Some(standing) = called.min_by_key(|standing| standing.staying()) else { break };
+            standing.called -= 1;
+            self.called -= 1;
+        }
     }
 
     /// Whether pools that have more than they need should say so.
@@ -225,10 +246,10 @@ impl Ledger {
     /// and of these the one that has had its last one for longest. Nobody is called for a pool that would then have more than
     /// the one that was called, except for one that has none at all: those take turns.
     pub(super) fn call(&mut self) -> Option<Arc<dyn Member>> {
-        if !self.is_short() {
+        if !self.must_call() {
             return None;
         }
-        let too_many = self.taken > self.limit + self.coming;
+        let too_many = self.taken > self.limit + self.leaving + self.called;
         let asking = self.first_in_line(1).first().copied();
         let has = asking.and_then(|pool| self.pools.get(&pool)).map_or(0, |standing| standing.held);
         let (pool, standing) = self
@@ -241,7 +262,7 @@ impl Ledger {
             return None;
         }
         standing.called += 1;
-        self.coming += 1;
+        self.called += 1;
         let pool = *pool;
         self.member(pool)
     }
@@ -249,34 +270,32 @@ impl Ledger {
     /// Whether the pool is to give up a connection that it has at hand. `free`: it has no use for it. `used`: it has been
     /// used since it was opened, or pools that take turns would take new ones from each other before anybody has had them.
     pub(super) fn gives_up(&mut self, pool: u64, free: bool, used: bool) -> Option<Call> {
-        let (needed, coming, short) = (self.needed(), self.coming, self.is_short());
+        let short = self.is_short();
         let standing = self.pools.get_mut(&pool)?;
-        if standing.called > 0 && coming > needed {
-            // Those that it was called for have gone.
+        let call = if standing.called > 0 && (free || used) {
             standing.called -= 1;
-            self.coming -= 1;
+            self.called -= 1;
+            Call::Called
+        } else if free && short && standing.staying() > 0 {
+            Call::Idle
+        } else {
             return None;
-        }
-        if standing.called > 0 && (free || used) {
-            standing.called -= 1;
-            standing.leaving += 1;
-            return Some(Call::Called);
-        }
-        if free && short && standing.staying() > 0 {
-            standing.leaving += 1;
-            self.coming += 1;
-            return Some(Call::Idle);
-        }
-        None
+        };
+        standing.leaving += 1;
+        self.leaving += 1;
+        // It comes in the place of what another one was called for.
+        self.void_calls();
+        Some(call)
     }
 
     /// Somebody else took the connection that was to be given up.
     pub(super) fn keeps(&mut self, pool: u64, call: Call) {
         if let Some(standing) = self.pools.get_mut(&pool) {
             standing.leaving -= 1;
-            match call {
-                Call::Called => standing.called += 1,
-                Call::Idle => self.coming -= 1,
+            self.leaving -= 1;
+            if call == Call::Called {
+                standing.called += 1;
+                self.called += 1;
             }
         }
     }
@@ -385,7 +404,23 @@ mod tests {
         ledger.leave_line(2);
         assert_eq!(ledger.gives_up(1, false, true), None);
         assert!(!ledger.is_contended());
-        assert_eq!(ledger.coming, 0);
+        assert_eq!(ledger.called, 0);
+    }
+
+    #[test]
+    fn a_call_is_no_reason_to_leave_idle_what_another_one_has() {
+        let (mut ledger, _members) = ledger(2, 3);
+        assert!(ledger.take(1, true) && ledger.take(2, true));
+        assert!(!ledger.take(3, true));
+        assert!(ledger.call().is_some(), "the first pool, which has had its place for longest");
+        // It needs another one itself, and its callers hold what they have until they get it.
+        ledger.leave_line(3);
+        assert!(!ledger.take(1, true));
+        assert_eq!(ledger.called, 0);
+        assert!(!ledger.take(3, true));
+        assert!(ledger.call().is_some());
+        assert_eq!(ledger.gives_up(2, true, true), Some(Call::Idle));
+        assert_eq!(ledger.gives_up(2, true, true), None, "it has no more");
     }
 
     #[test]
@@ -448,7 +483,7 @@ mod tests {
                     }
                     Step::LeaveLine(pool) => ledger.leave_line(pool),
                     Step::Call => {
-                        let short = ledger.is_short();
+                        let short = ledger.must_call();
                         prop_assert!(ledger.call().is_none() || short);
                     }
                     Step::GiveUp(pool, free, used, keeps) => {
@@ -468,7 +503,8 @@ mod tests {
                 }
                 let standings = || ledger.pools.values();
                 prop_assert_eq!(ledger.taken, standings().map(|one| one.held).sum::<u32>());
-                prop_assert_eq!(ledger.coming, standings().map(|one| one.called + one.leaving).sum::<u32>());
+                prop_assert_eq!(ledger.called, standings().map(|one| one.called).sum::<u32>());
+                prop_assert_eq!(ledger.leaving, standings().map(|one| one.leaving).sum::<u32>());
                 prop_assert_eq!(ledger.line as usize, standings().filter(|one| one.in_line.is_some()).count());
                 prop_assert!(standings().all(|one| one.called + one.leaving <= one.held));
                 prop_assert!(standings().all(|one| !(one.closed && one.held == 0)));

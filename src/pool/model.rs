@@ -9,7 +9,7 @@
 //! The code under test is the code that runs; what is modelled is what surrounds it: a connection is a [`Token`], a
 //! borrower is a closure, and a deadline is a clock that another thread moves. The loop of [`borrow`] is the loop
 //! of `Core::wait_in_queue` without judging and telling; the whole of that is in the random schedules of
-//! `tests/shuttle.rs`.
+//! `tests/shuttle/`.
 
 use crate::budget::{Account, Budget, Member};
 use crate::clock::{Clock, HandClock, Moment};
@@ -655,21 +655,6 @@ fn model_two_pools_that_take_turns_are_both_served() {
         let other = thread::spawn(borrower(1));
         borrower(0)();
         other.join().expect("no panic");
-        shared_at_rest(&budget, &sharers);
-    });
-    check("two borrowers in one of two pools, one in the other, a budget of one", SeveralPools, || {
-        let (budget, sharers) = sharers(1, 2, QUEUES[1]);
-        let borrower = |index: usize| {
-            let rack = Arc::clone(&sharers[index].rack);
-            move || {
-                let token = borrow_for_ever(&rack, false);
-                use_it(&token);
-                put(&rack, token);
-            }
-        };
-        let others = [thread::spawn(borrower(1)), thread::spawn(borrower(1))];
-        borrower(0)();
-        others.into_iter().for_each(|other| other.join().expect("no panic"));
         shared_at_rest(&budget, &sharers);
     });
 }

@@ -10,6 +10,7 @@ mod checkin;
 mod checkout;
 mod close;
 mod fork;
+mod gather;
 mod nested;
 mod open;
 mod report;

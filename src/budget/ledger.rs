@@ -4,7 +4,7 @@
 //! one in line that has least; a pool that has more than it needs is *called*, and gives one connection up.
 
 use super::Member;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 /// Why a pool gives a connection up.
@@ -50,12 +50,16 @@ pub(super) struct Ledger {
     called: u32,
     /// Places that are about to come free: their connections are on their way to be closed.
     leaving: u32,
-    line: u32,
+    line: BTreeSet<u64>,
+    /// Those who have a place: never more than the limit, however many pools there are.
+    holders: BTreeSet<u64>,
     given_up: u64,
     /// All who have a place know that there is a line.
     told: bool,
     clock: u64,
     next: u64,
+    /// Pools that are not closed.
+    open: u32,
     pools: BTreeMap<u64, Standing>,
 }
 
@@ -78,17 +82,20 @@ impl Ledger {
             peak: 0,
             called: 0,
             leaving: 0,
-            line: 0,
+            line: BTreeSet::new(),
+            holders: BTreeSet::new(),
             given_up: 0,
             told: true,
             clock: 0,
             next: 0,
+            open: 0,
             pools: BTreeMap::new(),
         }
     }
 
     pub(super) fn open(&mut self) -> u64 {
         self.next += 1;
+        self.open += 1;
         self.pools.insert(self.next, Standing::default());
         self.next
     }
@@ -102,8 +109,9 @@ impl Ledger {
     /// The pool is closed. It is forgotten when it has given its last place back.
     pub(super) fn close(&mut self, pool: u64) {
         self.leave_line(pool);
-        if let Some(standing) = self.pools.get_mut(&pool) {
+        if let Some(standing) = self.pools.get_mut(&pool).filter(|standing| !standing.closed) {
             standing.closed = true;
+            self.open -= 1;
         }
         self.forget_if_done(pool);
     }
@@ -111,17 +119,19 @@ impl Ledger {
     /// A place for the pool, if there is one and nobody is before it. For callers that wait the pool gets in line otherwise.
     pub(super) fn take(&mut self, pool: u64, for_waiters: bool) -> bool {
         let free = self.limit.saturating_sub(self.taken);
-        let first = free > 0 && (self.line == 0 || self.first_in_line(free).contains(&pool));
+        let first = free > 0 && (self.line.is_empty() || self.first_in_line(free).contains(&pool));
         if !first {
             if for_waiters {
                 self.get_in_line(pool);
             }
             return false;
         }
-        self.leave_line(pool);
         self.clock += 1;
         self.taken += 1;
+        // After that, or fewer would seem to be needed for a moment.
+        self.leave_line(pool);
         self.peak = self.peak.max(self.taken);
+        self.holders.insert(pool);
         if let Some(standing) = self.pools.get_mut(&pool) {
             standing.held += 1;
             standing.granted = self.clock;
@@ -143,6 +153,9 @@ impl Ledger {
             let void = (standing.called + standing.leaving).saturating_sub(standing.held).min(standing.called);
             standing.called -= void;
             self.called -= void;
+            if standing.held == 0 {
+                self.holders.remove(&pool);
+            }
         }
         self.void_calls();
         self.forget_if_done(pool);
@@ -160,25 +173,28 @@ impl Ledger {
             && standing.in_line.is_none()
         {
             standing.in_line = Some(self.clock);
-            self.line += 1;
+            self.line.insert(pool);
             self.tell_again();
         }
     }
 
     /// Nobody waits in that pool, or nothing can be opened for them now.
     pub(super) fn leave_line(&mut self, pool: u64) {
-        let left = self.pools.get_mut(&pool).and_then(|standing| standing.in_line.take());
-        self.line -= u32::from(left.is_some());
-        self.void_calls();
+        if self.line.remove(&pool) {
+            if let Some(standing) = self.pools.get_mut(&pool) {
+                standing.in_line = None;
+            }
+            self.void_calls();
+        }
     }
 
     /// Those in line whose turn it is when so many places are free: who has least, and of these who was served longest ago.
     fn first_in_line(&self, places: u32) -> Vec<u64> {
-        let mut line: Vec<_> = self
-            .pools
-            .iter()
-            .filter_map(|(&pool, standing)| Some((standing.held, standing.granted, standing.in_line?, pool)))
-            .collect();
+        let rank = |&pool: &u64| {
+            let standing = self.pools.get(&pool)?;
+            Some((standing.held, standing.granted, standing.in_line, pool))
+        };
+        let mut line: Vec<_> = self.line.iter().filter_map(rank).collect();
         line.sort_unstable();
         line.into_iter().take(places as usize).map(|(.., pool)| pool).collect()
     }
@@ -186,7 +202,7 @@ impl Ledger {
     /// Those whose turn it is.
     pub(super) fn whose_turn(&self) -> Vec<Arc<dyn Member>> {
         let free = self.limit.saturating_sub(self.taken);
-        if free == 0 || self.line == 0 {
+        if free == 0 || self.line.is_empty() {
             return Vec::new();
         }
         let turn = self.first_in_line(free);
@@ -198,34 +214,36 @@ impl Ledger {
     }
 
     /// How many places are to come free: one for each pool in line, and what is beyond the limit.
-    const fn needed(&self) -> u32 {
-        (self.line + self.taken).saturating_sub(self.limit)
+    fn needed(&self) -> u32 {
+        (self.line.len() as u32 + self.taken).saturating_sub(self.limit)
     }
 
     /// Whether more are needed than are about to come free. What was only called for does not count: nobody knows when that
     /// comes, and what lies idle can be had now.
-    const fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         self.needed() > self.leaving
     }
 
     /// Whether more are needed than will come free in the end.
-    const fn must_call(&self) -> bool {
+    fn must_call(&self) -> bool {
         self.needed() > self.leaving + self.called
     }
 
     /// Takes calls back that are not needed any more, first of those who have least.
     fn void_calls(&mut self) {
         while self.called > 0 && self.leaving + self.called > self.needed() {
-            let called = self.pools.values_mut().filter(|standing| standing.called > 0);
-            let Some(standing) = called.min_by_key(|standing| standing.staying()) else { break };
+            let called = self.holders.iter().filter_map(|pool| Some((pool, self.pools.get(pool)?)));
+            let called = called.filter(|(_, standing)| standing.called > 0);
+            let least = called.min_by_key(|(_, standing)| standing.staying()).map(|(pool, _)| *pool);
+            let Some(standing) = least.and_then(|pool| self.pools.get_mut(&pool)) else { break };
             standing.called -= 1;
             self.called -= 1;
         }
     }
 
     /// Whether pools that have more than they need should say so.
-    pub(super) const fn is_contended(&self) -> bool {
-        self.line > 0 || self.taken > self.limit
+    pub(super) fn is_contended(&self) -> bool {
+        !self.line.is_empty() || self.taken > self.limit
     }
 
     /// What has been told may not be so any more.
@@ -238,8 +256,7 @@ impl Ledger {
         if !self.is_short() || std::mem::replace(&mut self.told, true) {
             return Vec::new();
         }
-        let holders = self.pools.iter().filter(|(_, standing)| standing.staying() > 0);
-        holders.filter_map(|(&pool, _)| self.member(pool)).collect()
+        self.holders.iter().filter_map(|&pool| self.member(pool)).collect()
     }
 
     /// Calls a pool to give one up, for the one that is first in line, or because there are too many: the pool that has most,
@@ -252,18 +269,15 @@ impl Ledger {
         let too_many = self.taken > self.limit + self.leaving + self.called;
         let asking = self.first_in_line(1).first().copied();
         let has = asking.and_then(|pool| self.pools.get(&pool)).map_or(0, |standing| standing.held);
-        let (pool, standing) = self
-            .pools
-            .iter_mut()
-            .filter(|(pool, standing)| Some(**pool) != asking || too_many && standing.staying() > 0)
-            .max_by_key(|(_, standing)| (standing.staying(), std::cmp::Reverse(standing.granted)))?;
-        let most = standing.staying();
+        let others = self.holders.iter().filter(|pool| too_many || Some(**pool) != asking);
+        let others = others.filter_map(|pool| Some((*pool, self.pools.get(pool)?)));
+        let ranked = others.map(|(pool, standing)| (standing.staying(), std::cmp::Reverse(standing.granted), pool));
+        let (most, _, pool) = ranked.max()?;
         if most == 0 || !(too_many || has == 0 || most > has + 1) {
             return None;
         }
-        standing.called += 1;
+        self.pools.get_mut(&pool)?.called += 1;
         self.called += 1;
-        let pool = *pool;
         self.member(pool)
     }
 
@@ -306,9 +320,8 @@ impl Ledger {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let pools = self.pools.values().filter(|standing| !standing.closed).count() as u32;
-        let Self { limit, taken, peak, line, given_up, .. } = *self;
-        Totals { limit, taken, peak, pools, in_line: line, given_up }
+        let Self { limit, taken, peak, open: pools, given_up, .. } = *self;
+        Totals { limit, taken, peak, pools, in_line: self.line.len() as u32, given_up }
     }
 }
 
@@ -505,7 +518,9 @@ mod tests {
                 prop_assert_eq!(ledger.taken, standings().map(|one| one.held).sum::<u32>());
                 prop_assert_eq!(ledger.called, standings().map(|one| one.called).sum::<u32>());
                 prop_assert_eq!(ledger.leaving, standings().map(|one| one.leaving).sum::<u32>());
-                prop_assert_eq!(ledger.line as usize, standings().filter(|one| one.in_line.is_some()).count());
+                prop_assert_eq!(ledger.line.len(), standings().filter(|one| one.in_line.is_some()).count());
+                prop_assert_eq!(ledger.holders.len(), standings().filter(|one| one.held > 0).count());
+                prop_assert_eq!(ledger.open as usize, standings().filter(|one| !one.closed).count());
                 prop_assert!(standings().all(|one| one.called + one.leaving <= one.held));
                 prop_assert!(standings().all(|one| !(one.closed && one.held == 0)));
             }

@@ -206,7 +206,9 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     if let Some(attempt) = core.rack.next_attempt(now) {
         core.alarm.at(attempt.max(now.after(NEXT_TURN)));
     }
-    if numbers.min_idle > 0 && numbers.taken < numbers.max_size {
+    // What a budget has free some time is for those who wait, and for the rest nobody is told of it.
+    let warming = core.rack.account.is_some() && !core.warming.lock().is_empty();
+    if (numbers.min_idle > 0 || warming) && numbers.taken < numbers.max_size {
         core.alarm.at(now.after(REFILL));
     }
     // What is borrowed now will be idle one day: whoever returns it does not ring the keeper.

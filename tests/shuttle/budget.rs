@@ -33,12 +33,12 @@ fn assert_shared(pools: Vec<TestPool>, budget: &Budget, lab: &Arc<Lab>) {
     for pool in pools {
         assert_gone_alone(pool);
     }
-    assert_eq!(lab.live.load(SeqCst), 0, "a connection is left over");
     // A place goes back a moment after its pool has seen the end of the connection.
     while budget.stats().taken > 0 {
         thread::yield_now();
     }
     assert_eq!(budget.stats().pools, 0);
+    assert_eq!(lab.live.load(SeqCst), 0, "a connection is left over");
 }
 
 /// As [`assert_gone`], of one pool of several.

@@ -183,7 +183,7 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
     );
     assert_eq!(
         keys(&json["closed"]),
-        "broken detached discarded idle_timeout invalid lifetime max_uses panicked pool_closed refresh reset_failed \
+        "broken budget detached discarded idle_timeout invalid lifetime max_uses panicked pool_closed refresh reset_failed \
          resize total"
     );
     assert_eq!(keys(&json["connect_time"]), "count max mean p50 p95 p99");

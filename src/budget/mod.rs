@@ -187,7 +187,7 @@ impl Shared {
             }
         }
         let mut told: Vec<_> =
-            self.ledger.lock().to_be_told().into_iter().map(|member| (member.idle_for(), member)).collect();
+            self.ledger.lock().untold().into_iter().map(|member| (member.idle_for(), member)).collect();
         // What has been idle for longest goes first.
         told.sort_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         told.iter().for_each(|(_, member)| member.shed());

@@ -60,6 +60,7 @@ struct Shared {
 
 /// The numbers of a [`Budget`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct BudgetStats {
     /// The most connections that all pools may have together.

@@ -402,7 +402,7 @@ impl<M: Manager> Builder<M> {
 
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = problems(&self.settings, self.warm_up.as_ref(), &str::to_owned);
+        let mut problems = all_problems(&self.settings, self.warm_up.as_ref());
         problems.extend(self.budget.iter().filter_map(Budget::problem));
         problems
     }
@@ -442,9 +442,18 @@ impl<M: Manager> Builder<M> {
     }
 }
 
+/// What is wrong with settings that are complete.
+pub(crate) fn all_problems(settings: &Settings, warm_up: Option<&WarmUp>) -> Vec<String> {
+    let mut problems = problems(settings, warm_up, &str::to_owned);
+    problems.extend(settings.adaptive.iter().filter_map(Adaptive::gap));
+    problems
+}
+
+/// What is wrong with settings to which others may be added.
 pub(crate) fn problems(settings: &Settings, warm_up: Option<&WarmUp>, spell: Spell<'_>) -> Vec<String> {
     let mut problems = settings.problems_as(spell);
-    problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(settings.first_size(), spell)));
+    let most = (settings.first_size_from(), settings.first_size());
+    problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(most, spell)));
     problems
 }
 

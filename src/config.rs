@@ -258,11 +258,9 @@ impl Settings {
         let (max, min) = (self.max_size, self.min_idle);
         check(max > 0, "max_size", "0, but a pool needs room for one connection".to_owned());
         check(max <= LARGEST, "max_size", format!("{max}, but {LARGEST} is the most"));
-        check(
-            min <= max || self.adaptive.is_some(),
-            "min_idle",
-            format!("{min}, which is more than {} {max}", spell("max_size")),
-        );
+        // The maximum only says where an adaptive pool starts: there the floor is the limit.
+        let has_floor = self.adaptive.as_ref().is_some_and(|adaptive| adaptive.floor.is_some());
+        check(min <= max || has_floor, "min_idle", format!("{min}, which is more than {} {max}", spell("max_size")));
         check(self.max_connecting > 0, "max_connecting", "0, so nothing could ever be opened".to_owned());
         check(self.max_uses != Some(0), "max_uses", "0, so nothing could ever be lent".to_owned());
         for (name, duration) in [
@@ -278,7 +276,7 @@ impl Settings {
         if let Some(policy) = &self.start_up {
             policy.problems("start_up", spell, &mut check);
         }
-        problems.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.problems(min)));
+        problems.extend(self.adaptive.iter().flat_map(|adaptive| adaptive.problems(min, spell)));
         problems
     }
 }
@@ -287,6 +285,15 @@ impl Settings {
     /// The maximum that the pool starts with.
     pub(crate) fn first_size(&self) -> u32 {
         self.adaptive.as_ref().map_or(self.max_size, |adaptive| adaptive.nearest(self.max_size))
+    }
+
+    /// The setting that says so.
+    pub(crate) fn first_size_from(&self) -> &'static str {
+        match self.first_size() {
+            size if size < self.max_size => "adaptive.ceiling",
+            size if size > self.max_size => "adaptive.floor",
+            _ => "max_size",
+        }
     }
 
     pub(crate) fn set_start_up(&mut self, policy: RetryPolicy) {

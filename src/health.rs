@@ -60,7 +60,8 @@
 //! | `warnings` | array of objects | `kind` (`"nearly_full"`, `"none_left"`, `"server_away"`, `"paused"`, `"closed"`), `level`, `reason` |
 //!
 //! A report is `{"level": …, "pools": […]}`. In `Stats`, `closed` has `total` and each reason (`idle_timeout` …), and each
-//! distribution has `count`, `mean`, `p50`, `p95`, `p99` and `max`. All times are in seconds.
+//! distribution has `count`, `mean`, `p50`, `p95`, `p99` and `max`. All times are in seconds. [`PoolsStats`](crate::PoolsStats) and
+//! [`BudgetStats`](crate::BudgetStats) have the names of their fields.
 
 use crate::redact::redact;
 use crate::{Breaker, Manager, Outage, Pool, Stats};

@@ -116,10 +116,12 @@ impl WarmUp {
 
     /// What cannot be, naming field and value.
     pub(crate) fn problems(&self, max_size: u32) -> Vec<String> {
-        self.problems_as(max_size, &str::to_owned)
+        self.problems_as(("max_size", max_size), &str::to_owned)
     }
 
-    pub(crate) fn problems_as(&self, max_size: u32, spell: Spell<'_>) -> Vec<String> {
+    /// `most`: how many there may be at the start, and the setting that says so.
+    pub(crate) fn problems_as(&self, most: (&str, u32), spell: Spell<'_>) -> Vec<String> {
+        let (limit, most) = most;
         let mut problems = Vec::new();
         let mut check = |good: bool, field: &str, problem: String| {
             if !good {
@@ -127,11 +129,7 @@ impl WarmUp {
             }
         };
         let wanted = self.wanted;
-        check(
-            wanted <= max_size,
-            "warm_up.connections",
-            format!("{wanted}, which is more than {} {max_size}", spell("max_size")),
-        );
+        check(wanted <= most, "warm_up.connections", format!("{wanted}, which is more than {} {most}", spell(limit)));
         check(self.batch != Some(0), "warm_up.batch", "0, so nothing could ever be opened".to_owned());
         check(
             self.within != Some(Duration::ZERO),

@@ -309,3 +309,14 @@ fn a_connection_that_is_slow_to_close_is_waited_for_and_then_gives_its_place_awa
     eventually("it is closed", || first.stats().size == 0);
     Ok(())
 }
+
+#[test]
+fn the_numbers_of_a_budget_have_stable_names() {
+    let budget = Budget::new(3);
+    let pool = pool(&Lab::new(), &budget, 1);
+    drop(pool.get().expect("it connects"));
+    let json = serde_json::to_value(budget.stats()).expect("it is JSON");
+    let expected =
+        serde_json::json!({"limit": 3, "taken": 1, "peak": 1, "pools": 1, "pools_waiting": 0, "given_up": 0});
+    assert_eq!(json, expected);
+}

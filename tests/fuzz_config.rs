@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io;
 
 /// Settings with what they take: a time, a time or none, a number and so on.
-const NAMES: [(&str, &str); 34] = [
+const NAMES: [(&str, &str); 39] = [
     ("name", "text"),
     ("max_size", "count"),
     ("min_idle", "count"),
@@ -47,6 +47,11 @@ const NAMES: [(&str, &str); 34] = [
     ("warm_up.batch", "count"),
     ("warm_up.pause", "time"),
     ("warm_up.required", "truth"),
+    ("adaptive.floor", "count"),
+    ("adaptive.ceiling", "count"),
+    ("adaptive.target_wait", "time"),
+    ("adaptive.every", "time"),
+    ("adaptive.patience", "time"),
 ];
 
 fn cases() -> ProptestConfig {
@@ -183,7 +188,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     let name = prop_oneof![
         select(&NAMES[..]).prop_map(|(name, _)| name.rsplit('.').next().expect("a last part").to_owned()),
-        select(vec!["retry", "start_up", "warm_up", "retry.jitter", "keepalive_secs"]).prop_map(str::to_owned),
+        select(vec!["retry", "start_up", "warm_up", "adaptive", "retry.jitter", "keepalive_secs"])
+            .prop_map(str::to_owned),
         "\\PC{0,8}",
     ];
     leaf.prop_recursive(4, 32, 6, move |inner| {

@@ -3,6 +3,7 @@
 mod support;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use millpond::health::{HealthLevel, WarningKind};
 use millpond::testing::HandClock;
 use millpond::{Error, ErrorKind, Pool, Pools, RecoveryAction, UrlKey, WarmUp};
 use std::collections::HashMap;
@@ -575,4 +576,55 @@ fn what_is_removed_stays_open_for_those_who_have_it() -> Result<(), Error> {
     eventually("each pool has parted with what it had", || pools.stats().size == 0);
     assert_eq!(old.stats().size, 1);
     Ok(())
+}
+
+#[test]
+fn the_health_of_all_is_that_of_the_pools_there_are() -> Result<(), Error> {
+    let house = House::new();
+    let shared = house.make("shared")?;
+    let (provider, clock) = (house.provider(), HandClock::new());
+    let pools = Pools::builder(move |key: &&'static str| match *key {
+        "left" | "right" => Ok(shared.clone()),
+        _ => provider(key),
+    })
+    .idle_timeout(Some(Duration::from_secs(60)))
+    .clock(clock.clone())
+    .build()?;
+    assert_eq!((pools.health().level(), pools.health().pools().len()), (HealthLevel::Ok, 0));
+
+    pools.with(&"acme", |_| ())?;
+    pools.with(&"left", |_| ())?;
+    pools.with(&"right", |_| ())?;
+    let held = pools.pool(&"umbrella")?.get_many(2)?;
+    let report = pools.health();
+    let names: Vec<_> = report.pools().iter().map(|health| health.pool.as_str()).collect();
+    assert_eq!(names, ["umbrella", "acme", "shared"], "the worst first, each once");
+    let worst = report.pools().first().expect("three");
+    assert_eq!(
+        (report.level(), worst.warnings.first().map(|warning| warning.kind)),
+        (HealthLevel::Warning, Some(WarningKind::NoneLeft))
+    );
+    assert_eq!((house.made("acme"), house.made("umbrella")), (1, 1), "none is made for it");
+
+    drop(held);
+    clock.advance(Duration::from_secs(61));
+    drop(pools.health());
+    assert_eq!(pools.evict_idle(), 2, "to look is not to use");
+    assert_eq!(pools.health().pools().iter().map(|health| health.pool.as_str()).collect::<Vec<_>>(), ["shared"]);
+    Ok(())
+}
+
+#[test]
+fn the_numbers_of_all_have_stable_names() {
+    let house = House::new();
+    let pools = Pools::new(house.provider());
+    pools.with(&"acme", |_| ()).expect("it connects");
+    let json = serde_json::to_value(pools.stats()).expect("it is JSON");
+    let keys = json.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        keys,
+        "awaiting check_failures checking checkouts closed connect_failures connecting created evicted fast_failures \
+         idle in_use making max_size opened overloads panics pools provider_failures size timeouts waiting waits"
+    );
+    assert_eq!((&json["pools"], &json["created"], &json["max_size"]), (&1.into(), &1.into(), &2.into()));
 }

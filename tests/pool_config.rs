@@ -1,5 +1,6 @@
 //! Settings from the environment and from files: what is read, what is refused, and that all of it is told at once.
 
+use millpond::adaptive::Adaptive;
 use millpond::pool_config::{PoolConfig, WarmUpMode};
 use millpond::{
     Builder, Error, ErrorKind, Fairness, FnManager, Maintenance, Manager, Nested, Pool, RetryPolicy, Validation,
@@ -73,6 +74,11 @@ fn every_setting_can_be_given_in_the_environment() {
         ("DB_POOL_WARM_UP_BATCH", "2"),
         ("DB_POOL_WARM_UP_PAUSE", "100ms"),
         ("DB_POOL_WARM_UP_REQUIRED", "false"),
+        ("DB_POOL_ADAPTIVE_FLOOR", "5"),
+        ("DB_POOL_ADAPTIVE_CEILING", "40"),
+        ("DB_POOL_ADAPTIVE_TARGET_WAIT", "25ms"),
+        ("DB_POOL_ADAPTIVE_EVERY_MS", "500"),
+        ("DB_POOL_ADAPTIVE_PATIENCE", "10m"),
         ("DB_POOLS", "not ours"),
         ("HOME", "/"),
     ])
@@ -98,6 +104,9 @@ fn every_setting_can_be_given_in_the_environment() {
     assert_eq!((config.warm_up.mode, config.warm_up.connections), (Some(WarmUpMode::Background), Some(3)));
     assert_eq!((config.warm_up.within, config.warm_up.batch), (Some(None), Some(2)));
     assert_eq!((config.warm_up.pause, config.warm_up.required), (Some(Duration::from_millis(100)), Some(false)));
+    assert_eq!((config.adaptive.floor, config.adaptive.ceiling), (Some(5), Some(40)));
+    assert_eq!(config.adaptive.target_wait, Some(Duration::from_millis(25)));
+    assert_eq!((config.adaptive.every, config.adaptive.patience), (Some(seconds(1) / 2), Some(seconds(600))));
 
     let by_hand = builder()
         .name("orders")
@@ -133,6 +142,12 @@ fn every_setting_can_be_given_in_the_environment() {
                 .multiplier(2.0)
                 .jitter(0.25)
                 .give_up(Some(seconds(60))),
+        )
+        .adaptive(
+            Adaptive::between(5, 40)
+                .target_wait(Duration::from_millis(25))
+                .every(Duration::from_millis(500))
+                .patience(seconds(600)),
         );
     assert_eq!(format!("{:?}", builder().config(&config)), format!("{by_hand:?}"));
 }
@@ -141,17 +156,17 @@ fn every_setting_can_be_given_in_the_environment() {
 fn the_file_of_the_documentation_has_every_setting_with_its_default() {
     let config = toml_of_the_page().pool;
     let shown = format!("{config:?}");
-    assert_eq!(shown.matches(": ").count(), 34, "all of them: {shown}");
+    assert_eq!(shown.matches(": ").count(), 39, "all of them: {shown}");
     let named = builder().name("orders");
-    // `start_up` is said in the file, which is the same as not saying it.
-    let same = named.start_up(RetryPolicy::default().give_up(None));
+    // `start_up` is said in the file, which is the same as not saying it. A range has no default.
+    let same = named.start_up(RetryPolicy::default().give_up(None)).adaptive(Adaptive::between(2, 40));
     assert_eq!(format!("{:?}", builder().config(&config)), format!("{same:?}"));
     assert_eq!(config.lint(), []);
 }
 
 #[test]
 fn every_setting_of_the_builder_that_is_no_function_can_be_written_down() {
-    let not_data = ["config", "on_open", "on_return", "on_close", "event_handler", "clock"];
+    let not_data = ["config", "on_open", "on_return", "on_close", "event_handler", "budget", "clock"];
     let shown = format!("{:?}", toml_of_the_page().pool);
     let source = include_str!("../src/builder.rs");
     let setters = source.split("    pub fn ").filter_map(|rest| rest.split_once("(mut self, ")).map(|(name, _)| name);
@@ -219,6 +234,71 @@ fn what_depends_on_two_settings_is_judged_where_both_are_known() {
     file.max_size = Some(12);
     file.retry.max_delay = Some(seconds(3));
     file.merge(min).validate().expect("together they can be");
+}
+
+#[test]
+fn a_range_has_two_ends_wherever_they_come_from() {
+    let floor = env(&[("DB_POOL_ADAPTIVE_FLOOR", "4")]).expect("the ceiling may come from elsewhere");
+    let ceiling = env(&[("DB_POOL_ADAPTIVE_CEILING", "6")]).expect("the floor may");
+    let wait = env(&[("DB_POOL_ADAPTIVE_TARGET_WAIT", "50ms")]).expect("both may");
+    for (config, problem) in [
+        (&floor, "adaptive.floor is 4, but adaptive.ceiling is not given"),
+        (&ceiling, "adaptive.ceiling is 6, but adaptive.floor is not given"),
+        (&wait, "adaptive.floor and adaptive.ceiling are not given"),
+    ] {
+        let error = config.validate().expect_err("no range").to_string();
+        assert!(error.contains(problem), "{problem} is not in: {error}");
+        assert_eq!(builder().config(config).build_lazy().expect_err("the same").to_string(), error);
+        assert_eq!(config.lint(), [], "nothing is said of an end that nobody gave");
+    }
+
+    floor.clone().merge(ceiling.clone()).validate().expect("a range");
+    // The end, and the wait, of what the builder has.
+    let over = |config: &PoolConfig| format!("{:?}", builder().adaptive(Adaptive::between(1, 9)).config(config));
+    let by_hand = |adaptive| format!("{:?}", builder().adaptive(adaptive));
+    assert_eq!(over(&ceiling), by_hand(Adaptive::between(1, 6)));
+    assert_eq!(over(&floor.clone().merge(wait)), by_hand(Adaptive::between(4, 9).target_wait(seconds(1) / 20)));
+    let pool = builder().config(&floor).config(&ceiling).build().expect("together they are one");
+    assert_eq!(pool.stats().max_size, 6, "10, moved into the range");
+    assert!(pool.adaptive_state().is_some());
+}
+
+#[test]
+fn what_cannot_be_of_a_range_is_told_with_its_variables() {
+    let error = env_error(&[
+        ("DB_POOL_ADAPTIVE_FLOOR", "9"),
+        ("DB_POOL_ADAPTIVE_CEILING", "8"),
+        ("DB_POOL_ADAPTIVE_PATIENCE_SECS", "0"),
+        ("DB_POOL_MIN_IDLE", "10"),
+        ("DB_POOL_MAX_SIZE", "20"),
+        ("DB_POOL_WARM_UP_CONNECTIONS", "12"),
+    ]);
+    for problem in [
+        "DB_POOL_ADAPTIVE_FLOOR is 9, which is more than DB_POOL_ADAPTIVE_CEILING 8",
+        "DB_POOL_ADAPTIVE_PATIENCE_SECS is 0 s, but it must be longer than nothing",
+        "DB_POOL_MIN_IDLE is 10, which is more than DB_POOL_ADAPTIVE_FLOOR 9",
+        "DB_POOL_WARM_UP_CONNECTIONS is 12, which is more than DB_POOL_ADAPTIVE_CEILING 8",
+    ] {
+        assert!(error.contains(problem), "{problem} is not in: {error}");
+    }
+    assert_eq!(error.matches("; ").count(), 3, "{error}");
+    for (key, value, problem) in [
+        ("FLOOR", "0", "0, but a pool needs room for one connection"),
+        ("CEILING", "0", "0, but a pool needs room for one connection"),
+        ("FLOOR", "1048577", "1048577, but 1048576 is the most"),
+        ("CEILING", "1048577", "1048577, but 1048576 is the most"),
+    ] {
+        let error = env_error(&[(&format!("DB_POOL_ADAPTIVE_{key}"), value)]);
+        assert!(error.ends_with(&format!("DB_POOL_ADAPTIVE_{key} is {problem}")), "{error}");
+    }
+    // Above the maximum, which is only where it starts.
+    let config = env(&[
+        ("DB_POOL_MIN_IDLE", "12"),
+        ("DB_POOL_ADAPTIVE_FLOOR", "12"),
+        ("DB_POOL_ADAPTIVE_CEILING", "20"),
+        ("DB_POOL_WARM_UP_CONNECTIONS", "12"),
+    ]);
+    config.expect("it starts at its floor").validate().expect("with room for all that is kept");
 }
 
 #[test]
@@ -298,6 +378,8 @@ fn names_of_other_pools_and_slips_lead_to_the_setting() {
         ("IDLE_TIME_OUT", "IDLE_TIMEOUT"),
         ("RETRY_MAXDELAY", "RETRY_MAX_DELAY"),
         ("RETRY", "RETRY_INITIAL_DELAY"),
+        ("ADAPTIVE", "ADAPTIVE_FLOOR"),
+        ("ADAPTIVE_TARGETWAIT", "ADAPTIVE_TARGET_WAIT"),
     ] {
         let error = env_error(&[(&format!("DB_POOL_{key}"), "1")]);
         assert!(error.ends_with(&format!("DB_POOL_{key} is not a setting: DB_POOL_{setting} is")), "{error}");
@@ -480,7 +562,10 @@ fn a_preset_is_found_by_its_name() {
 /// Settings, and the lints that they are to have.
 type Unwise = (&'static [(&'static str, &'static str)], &'static [&'static str]);
 
-const UNWISE: [Unwise; 38] = [
+const FLOOR: (&str, &str) = ("adaptive.floor", "2");
+const CEILING: (&str, &str) = ("adaptive.ceiling", "40");
+
+const UNWISE: [Unwise; 56] = [
     (&[("max_lifetime", "29s")], &["lifetime-short"]),
     (&[("max_lifetime", "30s")], &[]),
     (&[("max_lifetime", "none")], &["lifetime-none"]),
@@ -522,13 +607,35 @@ const UNWISE: [Unwise; 38] = [
         &["warm-up-out-of-time"],
     ),
     (&[("warm_up.batch", "5")], &["warm-up-batch-large"]),
+    (&[FLOOR, CEILING], &[]),
+    (&[("adaptive.floor", "40"), CEILING], &["adaptive-fixed"]),
+    (&[FLOOR, CEILING, ("max_size", "41")], &["adaptive-start-moved"]),
+    (&[FLOOR, CEILING, ("max_size", "1")], &["adaptive-start-moved"]),
+    (&[FLOOR, CEILING, ("max_size", "40")], &[]),
+    (&[("adaptive.floor", "11"), CEILING], &[]),
+    (&[FLOOR, CEILING, ("adaptive.every", "99ms")], &["adaptive-often"]),
+    (&[FLOOR, CEILING, ("adaptive.every", "100ms")], &[]),
+    (&[FLOOR, CEILING, ("adaptive.every", "5s")], &["adaptive-seldom"]),
+    (&[FLOOR, CEILING, ("adaptive.target_wait", "5s")], &["adaptive-target-too-long"]),
+    (&[FLOOR, CEILING, ("adaptive.patience", "999ms")], &["adaptive-hasty"]),
+    (&[FLOOR, CEILING, ("adaptive.patience", "1s")], &[]),
+    (&[FLOOR, CEILING, ("maintenance", "manual")], &["manual-without-upkeep"]),
+    // What the maximum is in other rules, the ceiling is in these pools.
+    (&[FLOOR, ("adaptive.ceiling", "101")], &["max-size-large"]),
+    (&[FLOOR, CEILING, ("max_size", "200")], &["adaptive-start-moved"]),
+    (&[("adaptive.floor", "20"), CEILING, ("min_idle", "20"), ("max_size", "20"), ("idle_timeout", "1m")], &[]),
+    (
+        &[("adaptive.floor", "20"), ("adaptive.ceiling", "20"), ("min_idle", "20"), ("idle_timeout", "1m")],
+        &["idle-timeout-without-effect", "all-kept-open", "adaptive-fixed"],
+    ),
+    (&[("adaptive.floor", "10"), CEILING, ("min_idle", "10"), ("idle_timeout", "9s")], &["idle-timeout-short"]),
 ];
 
 #[test]
 fn what_is_legal_and_unwise_is_told_with_values_and_a_way_out() {
     for (settings, codes) in UNWISE {
         let vars = settings.iter().map(|(name, value)| (format!("X_{}", name.replace('.', "_")), *value));
-        let config = PoolConfig::from_vars("X", vars).expect("it is legal");
+        let config = PoolConfig::from_vars("X", vars).unwrap_or_else(|error| panic!("it is legal: {error}"));
         config.validate().expect("and can be built");
         let lints = config.lint();
         assert_eq!(lints.iter().map(|lint| lint.code).collect::<Vec<_>>(), codes, "{settings:?}");

@@ -70,6 +70,8 @@ fn sensible() -> impl Strategy<Value = Asked> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_sum_never_exceeds_the_limit_and_nothing_is_given_away(asked in sensible()) {
         let pools = asked.pools_at_once(asked.processes);

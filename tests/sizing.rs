@@ -82,6 +82,8 @@ fn waits(load: f64, connections: u32) -> f64 {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_bound_is_exceeded_and_one_of_them_is_reached(asked in sensible()) {
         let Ok(size) = asked.workload().size() else {

@@ -74,7 +74,7 @@ mod staffing;
 
 pub use rule::{Observation, Rule};
 
-use crate::config::LARGEST;
+use crate::config::{LARGEST, Spell};
 use std::fmt;
 use std::time::Duration;
 
@@ -99,19 +99,25 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it is to be given to a builder or a pool"]
 pub struct Adaptive {
-    floor: u32,
-    ceiling: u32,
-    target_wait: Duration,
-    every: Duration,
-    patience: Duration,
+    /// Both ends are there in what runs; settings from several places may still lack one of them.
+    pub(crate) floor: Option<u32>,
+    pub(crate) ceiling: Option<u32>,
+    pub(crate) target_wait: Duration,
+    pub(crate) every: Duration,
+    pub(crate) patience: Duration,
 }
 
 impl Adaptive {
     /// Never fewer than `floor` and never more than `ceiling` connections; 1 to 1,048,576.
     pub fn between(floor: u32, ceiling: u32) -> Self {
+        Self { floor: Some(floor), ceiling: Some(ceiling), ..Self::without_range() }
+    }
+
+    /// The defaults, while neither end is known.
+    pub(crate) fn without_range() -> Self {
         Self {
-            floor,
-            ceiling,
+            floor: None,
+            ceiling: None,
             target_wait: Duration::from_millis(10),
             every: Duration::from_secs(1),
             patience: Duration::from_secs(120),
@@ -139,6 +145,16 @@ impl Adaptive {
         self
     }
 
+    /// Without a floor, as low as any pool may go.
+    pub(crate) fn floor(&self) -> u32 {
+        self.floor.unwrap_or(1)
+    }
+
+    /// Without a ceiling, as high as any pool may go.
+    pub(crate) fn ceiling(&self) -> u32 {
+        self.ceiling.unwrap_or(LARGEST)
+    }
+
     pub(crate) fn interval(&self) -> Duration {
         self.every
     }
@@ -150,37 +166,58 @@ impl Adaptive {
 
     /// The size within the range that is nearest.
     pub(crate) fn nearest(&self, size: u32) -> u32 {
-        size.max(self.floor).min(self.ceiling)
+        size.max(self.floor()).min(self.ceiling())
     }
 
     /// What cannot be, naming field and value.
-    pub(crate) fn problems(&self, min_idle: u32) -> Vec<String> {
-        let Self { floor, ceiling, .. } = *self;
+    pub(crate) fn problems(&self, min_idle: u32, spell: Spell<'_>) -> Vec<String> {
         let mut problems = Vec::new();
-        if floor == 0 {
-            problems.push("adaptive.floor is 0, but a pool needs room for one connection".to_owned());
-        }
-        if ceiling > LARGEST {
-            problems.push(format!("adaptive.ceiling is {ceiling}, but {LARGEST} is the most"));
-        }
-        if floor > ceiling {
-            problems.push(format!("adaptive.floor is {floor}, which is more than adaptive.ceiling {ceiling}"));
-        }
-        if min_idle > floor {
-            problems.push(format!("min_idle is {min_idle}, which is more than adaptive.floor {floor}"));
-        }
-        for (name, duration) in [("target_wait", self.target_wait), ("every", self.every), ("patience", self.patience)]
-        {
-            if duration.is_zero() {
-                problems.push(format!("adaptive.{name} is 0 s, but it must be longer than nothing"));
+        let mut check = |good: bool, field: &str, problem: String| {
+            if !good {
+                problems.push(format!("{} is {problem}", spell(field)));
             }
+        };
+        for (name, end) in [("adaptive.floor", self.floor), ("adaptive.ceiling", self.ceiling)] {
+            let end = end.unwrap_or(1);
+            check(end > 0, name, "0, but a pool needs room for one connection".to_owned());
+            check(end <= LARGEST, name, format!("{end}, but {LARGEST} is the most"));
+        }
+        if let Some(floor) = self.floor {
+            let ceiling = self.ceiling.unwrap_or(u32::MAX);
+            let words = format!("{floor}, which is more than {} {ceiling}", spell("adaptive.ceiling"));
+            check(floor <= ceiling, "adaptive.floor", words);
+            let words = format!("{min_idle}, which is more than {} {floor}", spell("adaptive.floor"));
+            check(min_idle <= floor, "min_idle", words);
+        }
+        for (name, duration) in [
+            ("adaptive.target_wait", self.target_wait),
+            ("adaptive.every", self.every),
+            ("adaptive.patience", self.patience),
+        ] {
+            check(!duration.is_zero(), name, "0 s, but it must be longer than nothing".to_owned());
         }
         problems
     }
 
+    /// What is still missing.
+    pub(crate) fn gap(&self) -> Option<String> {
+        match (self.floor, self.ceiling) {
+            (Some(_), Some(_)) => None,
+            (Some(floor), None) => {
+                Some(format!("adaptive.floor is {floor}, but adaptive.ceiling is not given, which it needs"))
+            }
+            (None, Some(ceiling)) => {
+                Some(format!("adaptive.ceiling is {ceiling}, but adaptive.floor is not given, which it needs"))
+            }
+            (None, None) => {
+                Some("adaptive.floor and adaptive.ceiling are not given, but other parts of adaptive are".to_owned())
+            }
+        }
+    }
+
     /// Why a size cannot be set by hand.
     pub(crate) fn refuses(&self, size: u32) -> Option<String> {
-        let Self { floor, ceiling, .. } = *self;
+        let (floor, ceiling) = (self.floor(), self.ceiling());
         (self.nearest(size) != size).then(|| {
             format!("max_size is {size}, which is outside of adaptive's {floor} to {ceiling}: see Pool::set_adaptive")
         })

@@ -300,7 +300,7 @@ impl Rule {
         let late_now = if seen.longest_wait > self.settings.target_wait { seen.waiting } else { 0 };
         let size = seen.max_size;
         let bearable = DEBT.max(DEBT_SECONDS * LATE_SHARE * self.flow.rate());
-        if self.debt + f64::from(late_now) < bearable || size >= self.settings.ceiling {
+        if self.debt + f64::from(late_now) < bearable || size >= self.settings.ceiling() {
             return None;
         }
         let queue = self.flow.use_time().map_or(0.0, |use_time| f64::from(seen.waiting) * use_time / CLEARED);
@@ -311,7 +311,7 @@ impl Rule {
         if self.clearing || shorter {
             return None;
         }
-        let more = size.saturating_add((size / 10).max(1)).min(self.settings.ceiling);
+        let more = size.saturating_add((size / 10).max(1)).min(self.settings.ceiling());
         let formula = self.by_formula(demand) - demand;
         self.margin = self.margin.max((f64::from(more) - demand) / formula.max(0.5));
         self.calm = (0.0, self.now);
@@ -324,7 +324,7 @@ impl Rule {
             return None;
         }
         let most = self.needed.front().map_or(u32::MAX, |(_, needed)| *needed);
-        let floor = self.settings.floor.max(seen.min_idle);
+        let floor = self.settings.floor().max(seen.min_idle);
         let to = most.max(seen.in_use).max(floor);
         let least_step = if to == floor { 1 } else { (seen.max_size / 10).max(2) };
         (to.saturating_add(least_step) <= seen.max_size).then_some(to)
@@ -335,7 +335,7 @@ impl Rule {
         let needed = (demand + self.margin * (self.by_formula(demand) - demand)).ceil();
         // Saturates, where the sum is too large for the type.
         let needed = (needed + queue.min(needed / 2.0)).ceil() as u32;
-        needed.max(self.settings.floor).min(self.settings.ceiling)
+        needed.max(self.settings.floor()).min(self.settings.ceiling())
     }
 
     fn by_formula(&self, demand: f64) -> f64 {
@@ -343,6 +343,6 @@ impl Rule {
             Some(use_time) if use_time > 0.0 => self.settings.target_wait.as_secs_f64() / use_time,
             _ => 1.0,
         };
-        f64::from(staffing::servers(demand, patience, self.settings.ceiling))
+        f64::from(staffing::servers(demand, patience, self.settings.ceiling()))
     }
 }

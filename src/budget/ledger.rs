@@ -252,7 +252,7 @@ impl Ledger {
     }
 
     /// Those who have to be told that there is a line, if they do not know yet.
-    pub(super) fn to_be_told(&mut self) -> Vec<Arc<dyn Member>> {
+    pub(super) fn untold(&mut self) -> Vec<Arc<dyn Member>> {
         if !self.is_short() || std::mem::replace(&mut self.told, true) {
             return Vec::new();
         }
@@ -400,8 +400,8 @@ mod tests {
         assert!((0..3).all(|_| ledger.take(1, false)));
         assert_eq!(ledger.gives_up(1, true, false), None, "nobody waits");
         assert!(!ledger.take(2, true));
-        assert_eq!(ledger.to_be_told().len(), 1);
-        assert_eq!(ledger.to_be_told().len(), 0, "once");
+        assert_eq!(ledger.untold().len(), 1);
+        assert_eq!(ledger.untold().len(), 0, "once");
         assert_eq!(ledger.gives_up(1, true, false), Some(Call::Idle));
         assert_eq!(ledger.gives_up(1, true, false), None);
         ledger.keeps(1, Call::Idle);

@@ -60,6 +60,7 @@ struct Shared {
 
 /// The numbers of a [`Budget`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct BudgetStats {
     /// The most connections that all pools may have together.
@@ -187,7 +188,7 @@ impl Shared {
             }
         }
         let mut told: Vec<_> =
-            self.ledger.lock().to_be_told().into_iter().map(|member| (member.idle_for(), member)).collect();
+            self.ledger.lock().untold().into_iter().map(|member| (member.idle_for(), member)).collect();
         // What has been idle for longest goes first.
         told.sort_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         told.iter().for_each(|(_, member)| member.shed());

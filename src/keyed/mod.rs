@@ -17,7 +17,7 @@ pub use url_key::UrlKey;
 
 use crate::clock::{Clock, Moment};
 use crate::error::Panicked;
-use crate::{Error, ErrorKind, Manager, Pool, PooledConnection};
+use crate::{Error, ErrorKind, HealthReport, Manager, Pool, PooledConnection};
 use builder::{Provider, Settings};
 use making::{Makings, Obtained, named};
 use stats::Tally;
@@ -199,6 +199,36 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         (stats.making, stats.awaiting) = self.inner.makings.numbers();
         all.iter().for_each(|(_, slot)| stats.add(&slot.pool));
         stats
+    }
+
+    /// How the pools that there are now do, the worst first. One that the provider returns for several keys is in it once.
+    /// Makes none, waits for nobody, and does not count as a use; pools that were evicted are not in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{Pool, Pools, health::HealthLevel};
+    ///
+    /// let pools = Pools::new(|tenant: &String| {
+    ///     Pool::builder(|| Ok::<_, std::io::Error>(())).name(tenant).max_size(1).build_lazy()
+    /// });
+    /// assert_eq!(pools.health().level(), HealthLevel::Ok, "there are none");
+    ///
+    /// pools.with(&"acme".to_owned(), |_| ())?;
+    /// let conn = pools.get(&"umbrella".to_owned())?;
+    /// let report = pools.health();
+    /// assert_eq!(report.level(), HealthLevel::Warning);
+    /// assert_eq!(report.pools()[0].pool, "umbrella");
+    /// println!("{report}");
+    /// // warning  umbrella  1/1 in use  0 idle  0 waiting  the only connection is in use; nobody waits
+    /// // ok       acme      0/1 in use  1 idle  0 waiting
+    /// # drop(conn);
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> HealthReport {
+        let all = self.inner.table.all();
+        HealthReport::of(all.iter().map(|(_, slot)| &slot.pool))
     }
 
     /// All pools that there are now, in no order. None of them is evicted while you have its handle.

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), millpond::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PoolsStats {
     /// Pools that there are.

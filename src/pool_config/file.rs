@@ -44,7 +44,7 @@ impl Serialize for PoolConfig {
 }
 
 /// Settings that are tables of their own.
-const GROUPS: [&str; 3] = ["retry", "start_up", "warm_up"];
+const GROUPS: [&str; 4] = ["retry", "start_up", "warm_up", "adaptive"];
 
 struct Group<'a> {
     group: &'a str,

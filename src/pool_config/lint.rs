@@ -1,7 +1,7 @@
 //! What is legal and unwise.
 
 use super::PoolConfig;
-use super::rules::{RULES, Rule, Seen};
+use super::rules::{Rule, Seen, rules};
 use crate::config::Settings;
 use crate::{Builder, Manager, WarmUp};
 use std::fmt;
@@ -87,5 +87,5 @@ fn lint(settings: &Settings, warm_up: Option<&WarmUp>, checked: bool) -> Vec<Lin
         let Rule { code, fields, when, why, instead, source, meets } = *rule;
         Some(Lint { code, fields, when, found: meets(&seen)?, why, instead, source })
     };
-    RULES.iter().filter_map(meets).collect()
+    rules().filter_map(meets).collect()
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../docs/configuration.md")]
 
+mod adaptive_rules;
 mod env;
 #[cfg(feature = "serde")]
 mod file;
@@ -11,7 +12,8 @@ mod value;
 
 pub use lint::Lint;
 
-use crate::builder::problems;
+use crate::adaptive::Adaptive;
+use crate::builder::{all_problems, problems};
 use crate::config::{LARGEST, Settings, Spell};
 use crate::{Builder, Error, Fairness, Maintenance, Manager, Nested, RetryPolicy, Validation, WarmUp, WhenDown};
 use std::fmt;
@@ -88,6 +90,8 @@ pub struct PoolConfig {
     pub start_up: RetryConfig,
     /// [`Builder::warm_up`]
     pub warm_up: WarmUpConfig,
+    /// [`Builder::adaptive`]
+    pub adaptive: AdaptiveConfig,
 }
 
 /// The parts of a [`RetryPolicy`]. What is not given stays as the builder has it.
@@ -123,6 +127,23 @@ pub struct WarmUpConfig {
     pub pause: Option<Duration>,
     /// Whether it is an error that they are not ready in time ([`WarmUp::required`]).
     pub required: Option<bool>,
+}
+
+/// The parts of an [`Adaptive`]. What is not given stays as the builder has it. Where anything is given, both ends of the range
+/// must be, in this layer or in another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AdaptiveConfig {
+    /// Never fewer connections ([`Adaptive::between`]).
+    pub floor: Option<u32>,
+    /// Never more connections ([`Adaptive::between`]).
+    pub ceiling: Option<u32>,
+    /// [`Adaptive::target_wait`]
+    pub target_wait: Option<Duration>,
+    /// [`Adaptive::every`]
+    pub every: Option<Duration>,
+    /// [`Adaptive::patience`]
+    pub patience: Option<Duration>,
 }
 
 /// The kinds of [`WarmUp`].
@@ -164,6 +185,7 @@ impl PoolConfig {
             retry: self.retry.merge(over.retry),
             start_up: self.start_up.merge(over.start_up),
             warm_up: self.warm_up.merge(over.warm_up),
+            adaptive: self.adaptive.merge(over.adaptive),
         }
     }
 
@@ -189,7 +211,7 @@ impl PoolConfig {
     pub fn validate(&self) -> Result<(), Error> {
         let (mut settings, mut warm_up) = (Settings::default(), None);
         self.apply(&mut settings, &mut warm_up);
-        match problems(&settings, warm_up.as_ref(), &str::to_owned) {
+        match all_problems(&settings, warm_up.as_ref()) {
             problems if problems.is_empty() => Ok(()),
             problems => Err(Error::config(&problems)),
         }
@@ -236,6 +258,9 @@ impl PoolConfig {
             let plan = warm_up.get_or_insert_with(|| WarmUp::by_default(settings.min_idle));
             self.warm_up.apply(plan);
         }
+        if self.adaptive != AdaptiveConfig::default() {
+            self.adaptive.apply(settings.adaptive.get_or_insert_with(Adaptive::without_range));
+        }
     }
 
     /// Every setting, with the name that files know it by.
@@ -263,8 +288,10 @@ impl PoolConfig {
             retry,
             start_up,
             warm_up,
+            adaptive,
         } = self;
         let WarmUpConfig { mode, connections, within, batch, pause, required } = warm_up;
+        let AdaptiveConfig { floor, ceiling, target_wait, every, patience } = adaptive;
         let mut slots: Vec<(&'static str, &mut dyn Slot)> = vec![
             ("name", name),
             ("max_size", max_size),
@@ -295,6 +322,11 @@ impl PoolConfig {
             ("warm_up.batch", batch),
             ("warm_up.pause", pause),
             ("warm_up.required", required),
+            ("adaptive.floor", floor),
+            ("adaptive.ceiling", ceiling),
+            ("adaptive.target_wait", target_wait),
+            ("adaptive.every", every),
+            ("adaptive.patience", patience),
         ]);
         slots
     }
@@ -363,6 +395,26 @@ impl WarmUpConfig {
                 plan.wanted = 0;
             }
         }
+    }
+}
+
+impl AdaptiveConfig {
+    fn merge(self, over: Self) -> Self {
+        Self {
+            floor: over.floor.or(self.floor),
+            ceiling: over.ceiling.or(self.ceiling),
+            target_wait: over.target_wait.or(self.target_wait),
+            every: over.every.or(self.every),
+            patience: over.patience.or(self.patience),
+        }
+    }
+
+    fn apply(&self, adaptive: &mut Adaptive) {
+        adaptive.floor = self.floor.or(adaptive.floor);
+        adaptive.ceiling = self.ceiling.or(adaptive.ceiling);
+        set(&mut adaptive.target_wait, self.target_wait);
+        set(&mut adaptive.every, self.every);
+        set(&mut adaptive.patience, self.patience);
     }
 }
 

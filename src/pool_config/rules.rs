@@ -1,5 +1,7 @@
 //! The rules by which settings are called unwise, as `docs/configuration.md` shows them.
 
+use super::adaptive_rules::ADAPTIVE_RULES;
+use crate::adaptive::Adaptive;
 use crate::config::Settings;
 use crate::{Fairness, Maintenance, Nested, RetryPolicy, Validation, WarmUp};
 use std::time::Duration;
@@ -24,9 +26,20 @@ impl Seen<'_> {
         self.checked && self.settings.validation != Validation::Never
     }
 
-    /// Whether the size changes with the load.
+    /// The range and its rule. One that lacks an end cannot be, which is told elsewhere.
+    pub(super) fn adaptive(&self) -> Option<&Adaptive> {
+        self.settings.adaptive.as_ref().filter(|adaptive| adaptive.gap().is_none())
+    }
+
+    /// The most connections that there will ever be, and the setting that says so.
+    fn most(&self) -> (&'static str, u32) {
+        let ceiling = self.adaptive().map(|adaptive| ("adaptive.ceiling", adaptive.ceiling()));
+        ceiling.unwrap_or(("max_size", self.settings.max_size))
+    }
+
+    /// Whether fewer are kept than there may be.
     fn breathes(&self) -> bool {
-        self.settings.min_idle < self.settings.max_size
+        self.settings.min_idle < self.most().1
     }
 
     fn lifetime(&self) -> Duration {
@@ -57,8 +70,13 @@ pub(super) struct Rule {
 
 const HIKARI: &str = "HikariCP, which corrects it";
 
+/// All of them.
+pub(super) fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().chain(&ADAPTIVE_RULES)
+}
+
 /// Those of HikariCP (`HikariConfig.validateNumerics`) keep its figures.
-pub(super) const RULES: [Rule; 32] = [
+const RULES: [Rule; 32] = [
     Rule {
         code: "lifetime-short",
         fields: &["max_lifetime"],
@@ -189,8 +207,8 @@ pub(super) const RULES: [Rule; 32] = [
         source: "HikariCP, which warns",
         meets: |seen| {
             let after = seen.settings.idle_timeout.filter(|_| seen.settings.idle_timeout != seen.usual.idle_timeout)?;
-            let size = seen.settings.max_size;
-            found(!seen.breathes(), || format!("idle_timeout is {}, and min_idle and max_size are {size}", time(after)))
+            let (limit, size) = seen.most();
+            found(!seen.breathes(), || format!("idle_timeout is {}, and min_idle and {limit} are {size}", time(after)))
         },
     },
     Rule {
@@ -267,15 +285,15 @@ pub(super) const RULES: [Rule; 32] = [
     },
     Rule {
         code: "max-size-large",
-        fields: &["max_size"],
-        when: "`max_size` > 100",
+        fields: &["max_size", "adaptive.ceiling"],
+        when: "`max_size` > 100, or `adaptive.ceiling` where there is one",
         why: "that is all a PostgreSQL has by default, for one process; and more connections than the server has cores for \
               make all of them slower",
         instead: "reckon with sizing::Workload and scaling::Fleet",
         source: "PostgreSQL's max_connections; HikariCP's \"About Pool Sizing\"",
         meets: |seen| {
-            let max = seen.settings.max_size;
-            found(max > 100, || format!("max_size is {max}"))
+            let (limit, most) = seen.most();
+            found(most > 100, || format!("{limit} is {most}"))
         },
     },
     Rule {
@@ -287,8 +305,8 @@ pub(super) const RULES: [Rule; 32] = [
         instead: "set min_idle to what quiet hours need",
         source: "millpond",
         meets: |seen| {
-            let size = seen.settings.max_size;
-            found(!seen.breathes() && size > 10, || format!("min_idle and max_size are {size}"))
+            let (limit, size) = seen.most();
+            found(!seen.breathes() && size > 10, || format!("min_idle and {limit} are {size}"))
         },
     },
     Rule {
@@ -406,10 +424,10 @@ pub(super) const RULES: [Rule; 32] = [
     },
     Rule {
         code: "manual-without-upkeep",
-        fields: &["maintenance", "min_idle", "keepalive"],
-        when: "`maintenance` is manual, and `min_idle` > 0 or `keepalive` is set",
-        why: "nothing is refilled or checked in the background except while the program calls Pool::maintain",
-        instead: "call it now and then, or leave both out",
+        fields: &["maintenance", "min_idle", "keepalive", "adaptive.every"],
+        when: "`maintenance` is manual, and `min_idle` > 0 or `keepalive` or `adaptive` is set",
+        why: "nothing is refilled, checked or resized in the background except while the program calls Pool::maintain",
+        instead: "call it as often as that asks for, or leave these out",
         source: "millpond",
         meets: |seen| {
             let min = seen.settings.min_idle;
@@ -417,7 +435,7 @@ pub(super) const RULES: [Rule; 32] = [
             let what = match keepalive {
                 _ if min > 0 => format!("min_idle is {min}"),
                 Some(every) => format!("keepalive is {}", time(every)),
-                None => return None,
+                None => format!("adaptive.every is {}", time(seen.adaptive()?.every)),
             };
             let manual = seen.settings.maintenance == Maintenance::Manual;
             found(manual, || format!("maintenance is manual and {what}"))
@@ -455,11 +473,11 @@ pub(super) const RULES: [Rule; 32] = [
     },
 ];
 
-fn found(unwise: bool, words: impl FnOnce() -> String) -> Option<String> {
+pub(super) fn found(unwise: bool, words: impl FnOnce() -> String) -> Option<String> {
     unwise.then(words)
 }
 
-fn time(duration: Duration) -> String {
+pub(super) fn time(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
@@ -471,7 +489,7 @@ mod tests {
     #[test]
     fn the_documentation_shows_the_rules_as_they_are() {
         let mut table = "| lint | when | because | instead | source |\n|---|---|---|---|---|\n".to_owned();
-        for Rule { code, when, why, instead, source, .. } in &RULES {
+        for Rule { code, when, why, instead, source, .. } in rules() {
             table.push_str(&format!("| `{code}` | {when} | {why} | {instead} | {source} |\n"));
         }
         let page = include_str!("../../docs/configuration.md");
@@ -482,8 +500,8 @@ mod tests {
     fn each_rule_has_a_name_of_its_own_and_is_about_settings() {
         let mut config = PoolConfig::default();
         let names: Vec<_> = config.slots().into_iter().map(|(name, _)| name).collect();
-        for (index, rule) in RULES.iter().enumerate() {
-            assert!(RULES.iter().skip(index + 1).all(|other| other.code != rule.code), "{}", rule.code);
+        for (index, rule) in rules().enumerate() {
+            assert!(rules().skip(index + 1).all(|other| other.code != rule.code), "{}", rule.code);
             assert!(!rule.fields.is_empty() && rule.fields.iter().all(|field| names.contains(field)), "{}", rule.code);
         }
     }

@@ -83,7 +83,8 @@ impl<M: Manager> Core<M> {
 
     pub(crate) fn set_adaptive(self: &Arc<Self>, adaptive: Option<Adaptive>) -> Result<(), Error> {
         let numbers = self.rack.numbers();
-        let problems = adaptive.as_ref().map_or_else(Vec::new, |adaptive| adaptive.problems(numbers.min_idle));
+        let min_idle = numbers.min_idle;
+        let problems = adaptive.as_ref().map_or_else(Vec::new, |adaptive| adaptive.problems(min_idle, &str::to_owned));
         if !problems.is_empty() {
             return Err(Error::config(&problems));
         }

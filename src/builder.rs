@@ -403,7 +403,7 @@ impl<M: Manager> Builder<M> {
     /// Everything that is wrong with the settings.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = all_problems(&self.settings, self.warm_up.as_ref());
-        problems.extend(self.budget.iter().filter_map(Budget::problem));
+        problems.extend(self.budget.iter().filter_map(|budget| budget.problem(self.settings.maintenance)));
         problems
     }
 

@@ -298,6 +298,139 @@ fn a_lower_ceiling_takes_from_the_largest_and_a_higher_one_serves_who_waits() ->
 }
 
 #[test]
+fn callers_of_pools_without_threads_use_what_they_have_opened_before_it_is_given_up() {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let build =
+        || Pool::builder(lab.manager()).budget(&budget).maintenance(Maintenance::Manual).connection_timeout(SOON);
+    let pools: Vec<_> = (0..3).map(|_| build().build_lazy().expect("good settings")).collect();
+    thread::scope(|scope| {
+        for pool in &pools {
+            scope.spawn(|| (0..20).for_each(|_| pool.with(|conn| conn.exclusively(|| ())).expect("in turn")));
+        }
+    });
+    let opened: u64 = pools.iter().map(|pool| pool.stats().opened).sum();
+    assert!(opened <= 60, "{opened} opened for 60 uses");
+    assert_eq!(lab.most_live.load(SeqCst), 1);
+}
+
+#[test]
+fn pools_that_are_built_at_once_on_a_small_budget_are_all_built() {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    thread::scope(|scope| {
+        let builders: Vec<_> = (0..6)
+            .map(|_| {
+                let builder = Pool::builder(lab.manager()).budget(&budget).connection_timeout(SOON);
+                scope.spawn(|| builder.build().expect("its turn comes"))
+            })
+            .collect();
+        let pools: Vec<_> = builders.into_iter().map(|builder| builder.join().expect("no panic")).collect();
+        let opened: u64 = pools.iter().map(|pool| pool.stats().opened).sum();
+        assert!(opened <= 12, "{opened} opened for six pools");
+    });
+    assert!(lab.most_live.load(SeqCst) <= 2);
+}
+
+#[test]
+fn a_pool_is_built_beside_one_that_is_busy() {
+    let (lab, budget, done) = (Lab::new(), Budget::new(1), AtomicBool::new(false));
+    let busy = pool(&lab, &budget, 1);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    busy.with(|conn| conn.exclusively(thread::yield_now)).expect("in turn")
+                }
+            });
+        }
+        eventually("it is busy", || busy.stats().checkouts > 100);
+        let built = Pool::builder(lab.manager()).budget(&budget).connection_timeout(SOON).build();
+        done.store(true, SeqCst);
+        built.expect("its turn comes");
+    });
+}
+
+#[test]
+fn what_a_paused_pool_has_idle_is_given_up_although_callers_wait_for_its_end() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let (paused, other) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));
+    drop(paused.get()?);
+    paused.pause();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| paused.get().map(drop));
+        eventually("it waits", || paused.stats().waiting == 1);
+        drop(other.get()?);
+        paused.resume();
+        waiter.join().expect("no panic")
+    })
+}
+
+#[test]
+fn hundreds_of_pools_without_threads_give_up_at_once_what_is_too_many() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2000));
+    let build = || Pool::builder(lab.manager()).budget(&budget).maintenance(Maintenance::Manual).build();
+    let pools: Vec<_> = (0..2000).map(|_| build()).collect::<Result<_, _>>()?;
+    budget.resize(1)?;
+    assert_eq!((lab.live.load(SeqCst), budget.stats().taken), (1, 1));
+    drop(pools);
+    Ok(())
+}
+
+#[test]
+fn a_waiter_gets_what_comes_back_first_and_not_what_somebody_keeps() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(3));
+    let (slow, quick, starved) = (pool(&lab, &budget, 3), pool(&lab, &budget, 3), pool(&lab, &budget, 3));
+    let (kept, held) = (slow.get_many(2)?, quick.get()?);
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| starved.get().map(drop));
+        eventually("it waits", || starved.stats().waiting == 1);
+        let own = scope.spawn(|| quick.get().map(drop));
+        eventually("the quick pool has a caller, too", || quick.stats().waiting == 1);
+        drop(held);
+        waiter.join().expect("no panic").expect("what came back");
+        own.join().expect("no panic")
+    })?;
+    drop(kept);
+    Ok(())
+}
+
+#[test]
+fn callers_that_gather_in_two_pools_do_not_hold_each_other_up() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let pools = [pool(&lab, &budget, 2), pool(&lab, &budget, 2)];
+    thread::scope(|scope| {
+        for pool in &pools {
+            for _ in 0..3 {
+                scope.spawn(|| (0..10).for_each(|_| drop(pool.get_many(2).expect("in turn"))));
+            }
+        }
+    });
+    budget.resize(1)?;
+    let error = pools[0].get_many(2).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("its budget is 1"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn who_does_not_wait_takes_nothing_from_others() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(1));
+    let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));
+    drop(first.get()?);
+    assert!(second.get_timeout(Duration::ZERO).is_err());
+    assert!(second.try_get().is_none());
+    assert_eq!((first.stats().idle, budget.stats().given_up), (1, 0));
+    Ok(())
+}
+
+#[test]
+fn pools_with_threads_and_without_do_not_share_a_budget() -> Result<(), Error> {
+    let (lab, budget) = (Lab::new(), Budget::new(2));
+    let _first = pool(&lab, &budget, 1);
+    let error = Pool::builder(lab.manager()).budget(&budget).maintenance(Maintenance::Manual).build_lazy().unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("with threads and without"), "{error}");
+    Ok(())
+}
+
+#[test]
 fn a_connection_that_is_slow_to_close_is_waited_for_and_then_gives_its_place_away() -> Result<(), Error> {
     let (lab, budget) = (Lab::new(), Budget::new(1));
     let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));

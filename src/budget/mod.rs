@@ -2,12 +2,11 @@
 
 mod ledger;
 
-pub(crate) use ledger::Call;
-
-use crate::config::LARGEST;
+use crate::config::{LARGEST, Maintenance};
 use crate::error::Error;
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use ledger::Ledger;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -17,15 +16,21 @@ use std::sync::{Arc, Weak};
 /// Each pool that was [built with it](crate::Builder::budget) also keeps its own `max_size`. What happens at the ceiling:
 ///
 /// - A caller for whom no connection is idle waits, as at `max_size`, within the same deadline.
-/// - An idle connection of another pool is closed for it, the one that has been idle for longest, also where that pool keeps a
-///   minimum: who waits comes before what is kept ready. Minimums and warm-ups take what is free and nothing from anybody.
-/// - Where nothing is idle, the pool that has most gives up the next connection that comes back to it, also if it has callers of
-///   its own, until none has two more than another that waits. Pools that have none take turns with those that have, so with
-///   more busy pools than connections every use opens one.
+/// - An idle connection of another pool is closed for it, of the pool that has one idle for longest, also where that pool keeps
+///   a minimum: who waits comes before what is kept ready. Minimums and warm-ups take what is free and nothing from anybody, so a
+///   pool that cannot be [built](crate::Builder::build) with its minimum waits for it within its time-out; it gets the first
+///   connection as a caller does.
+/// - Where nothing is idle, a pool that has two more than one that waits gives up what comes back to it, also if it has callers
+///   of its own. A pool that has none gets the next connection that comes back anywhere: such pools take turns with the others,
+///   so with more busy pools than connections every use opens one.
 ///
 /// The ceiling holds as `max_size` does: a connection whose closing takes longer than 100 ms gives its place away, and one that
 /// was taken [out of its pool](crate::PooledConnection::into_inner) no longer counts. A thread that holds a connection of
 /// one pool while it waits for one of another can wait in vain, as within one pool; leave room for what a thread needs at once.
+///
+/// Closing a connection for another pool is the work of helper threads. Pools without threads
+/// ([`Maintenance::Manual`](crate::Maintenance)) do it on the thread that asks, so all pools of a budget are of one kind. Event
+/// handlers hear of it on the thread that asks, which may be another pool's.
 ///
 /// A budget belongs to a process. A forked child makes a new one.
 ///
@@ -56,6 +61,10 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// Not zero while pools that have more than they need should say so. Written under the lock of the ledger.
     contended: AtomicU32,
+    /// Only one caller at a time gathers several connections, whichever pool they are of.
+    gathering: Mutex<()>,
+    /// What kind its pools are of: 0 not known yet, 1 with threads, 2 without.
+    kind: AtomicU32,
 }
 
 /// The numbers of a [`Budget`] at one moment.
@@ -83,8 +92,9 @@ pub(crate) trait Member: Send + Sync {
     fn place_is_free(&self) -> bool;
     /// Somebody lacks a place: gives up what is idle and asked for, and sees to it that what comes back is.
     fn shed(&self);
-    /// For how many ticks its longest idle connection has been so.
-    fn idle_for(&self) -> Option<u32>;
+    /// Whether `shed` would do anything: for how many ticks its longest idle connection has been so, or zero where it has none and
+    /// does not know of the line.
+    fn has_to_be_told(&self) -> Option<u32>;
 }
 
 /// The account of a pool with its budget.
@@ -107,7 +117,12 @@ impl Budget {
     #[must_use]
     pub fn new(limit: u32) -> Self {
         let ledger = Mutex::new(Ledger::new(limit));
-        Self(Arc::new(Shared { ledger, contended: AtomicU32::new(0) }))
+        Self(Arc::new(Shared {
+            ledger,
+            contended: AtomicU32::new(0),
+            gathering: Mutex::new(()),
+            kind: AtomicU32::new(0),
+        }))
     }
 
     /// Changes the ceiling. With a higher one those who wait are served at once; with a lower one idle connections are closed now,
@@ -145,9 +160,14 @@ impl Budget {
         BudgetStats { limit, taken, peak, pools, pools_waiting: in_line, given_up }
     }
 
-    /// What is wrong with it.
-    pub(crate) fn problem(&self) -> Option<String> {
-        problem(self.stats().limit)
+    /// What is wrong with it for a pool of this kind.
+    pub(crate) fn problem(&self, maintenance: Maintenance) -> Option<String> {
+        let kind = if maintenance == Maintenance::Manual { 2 } else { 1 };
+        // Relaxed: nothing else is concluded from it.
+        let other =
+            self.0.kind.compare_exchange(0, kind, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|is| is != kind);
+        let mixed = || "budget is shared by pools with threads and without (maintenance): it takes one kind".to_owned();
+        problem(self.stats().limit).or_else(|| other.then(mixed))
     }
 
     pub(crate) fn open_account(&self) -> Account {
@@ -179,6 +199,21 @@ impl Shared {
         if self.contended.load(Ordering::Relaxed) == 0 {
             return;
         }
+        // What is done for those in line ends in this, too, where it is done on the spot; so the outermost goes round again.
+        let budget = std::ptr::from_ref(self).addr();
+        if !Turn::begins(budget) {
+            return;
+        }
+        let turn = Turn(budget);
+        loop {
+            self.see_to_the_line();
+            if !turn.again() {
+                break;
+            }
+        }
+    }
+
+    fn see_to_the_line(&self) {
         loop {
             let turn = self.ledger.lock().whose_turn();
             // Who is not interested any more leaves the line, and it is another one's turn.
@@ -187,17 +222,51 @@ impl Shared {
                 break;
             }
         }
-        let mut told: Vec<_> =
-            self.ledger.lock().untold().into_iter().map(|member| (member.idle_for(), member)).collect();
+        let untold = self.ledger.lock().untold();
+        let mut told: Vec<_> = untold.iter().filter_map(|member| Some((member.has_to_be_told()?, member))).collect();
         // What has been idle for longest goes first.
         told.sort_by_key(|(idle, _)| std::cmp::Reverse(*idle));
         told.iter().for_each(|(_, member)| member.shed());
-        drop(told);
-        loop {
-            let called = self.write(Ledger::call);
-            let Some(member) = called else { break };
-            member.shed();
-        }
+    }
+}
+
+thread_local! {
+    /// The budgets to whose lines this thread sees, and whether it is to do so again.
+    static TURNS: RefCell<Vec<(usize, bool)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// This thread sees to the line of a budget.
+struct Turn(usize);
+
+impl Turn {
+    /// Whether it does not do so already. If it does, it will go round again.
+    fn begins(budget: usize) -> bool {
+        let begins = TURNS.try_with(|turns| {
+            let mut turns = turns.borrow_mut();
+            let above = turns.iter_mut().find(|(other, _)| *other == budget);
+            let begins = above.is_none();
+            above.into_iter().for_each(|(_, again)| *again = true);
+            if begins {
+                turns.push((budget, false));
+            }
+            begins
+        });
+        // At the end of a thread, when its list is gone.
+        begins.unwrap_or(true)
+    }
+
+    fn again(&self) -> bool {
+        let again = TURNS.try_with(|turns| {
+            let mut turns = turns.borrow_mut();
+            turns.iter_mut().find(|(budget, _)| *budget == self.0).is_some_and(|(_, again)| std::mem::take(again))
+        });
+        again.unwrap_or(false)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _gone = TURNS.try_with(|turns| turns.borrow_mut().retain(|(budget, _)| *budget != self.0));
     }
 }
 
@@ -233,13 +302,22 @@ impl Account {
     }
 
     /// Whether a connection that is at hand is to be given up. `free`: the pool has no use for it. `used`: somebody has used it.
-    pub(crate) fn gives_up(&self, free: bool, used: bool) -> Option<Call> {
+    pub(crate) fn gives_up(&self, free: bool, used: bool) -> bool {
         self.shared.write(|ledger| ledger.gives_up(self.pool, free, used))
     }
 
-    /// It was not at hand after all.
-    pub(crate) fn keeps(&self, call: Call) {
-        self.shared.write(|ledger| ledger.keeps(self.pool, call));
+    /// Whether anybody lacks a place that nobody is about to give up.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_contended() && self.shared.ledger.lock().is_short()
+    }
+
+    /// The lock of those who gather several connections.
+    pub(crate) fn gathering(&self) -> &Mutex<()> {
+        &self.shared.gathering
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.shared.ledger.lock().totals().limit
     }
 
     /// The limit, if it is reached.

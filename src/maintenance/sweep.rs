@@ -11,7 +11,7 @@ use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shared::{CLOSE_GRACE, Core, Item, retire, retire_all};
 use crate::pool::shelf::Slot;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often a pool that keeps a minimum and has room is looked at: nobody counts idle connections on the fast path.
@@ -31,20 +31,40 @@ impl<M: Manager> Tended for Core<M> {
 }
 
 /// Whoever does the upkeep, until it is done.
-struct Tending<'a>(&'a AtomicBool);
+struct Tending<'a, M: Manager>(&'a Core<M>);
 
-impl Drop for Tending<'_> {
+impl<'a, M: Manager> Tending<'a, M> {
+    /// Unless somebody is at it already, who will then see to it that somebody comes again.
+    fn begin(core: &'a Core<M>) -> Option<Self> {
+        // Sequentially consistent, here and below: either this one sees that the other has ended, or that one sees this mark.
+        while core.tending.swap(true, Ordering::SeqCst) {
+            core.tend_again.store(true, Ordering::SeqCst);
+            if core.tending.load(Ordering::SeqCst) {
+                return None;
+            }
+        }
+        Some(Self(core))
+    }
+}
+
+impl<M: Manager> Drop for Tending<'_, M> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.tending.store(false, Ordering::SeqCst);
+        if self.0.tend_again.swap(false, Ordering::SeqCst) {
+            // The visit that came meanwhile has done nothing, and what it was asked for still stands in the alarm, which
+            // does not ring for anything later.
+            self.0.alarm.answered();
+            self.0.alarm.at(self.0.clock.now());
+        }
     }
 }
 
 /// Does all that is due, unless somebody is at it: the keeper, a caller of `maintain`, or one who waits.
 pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
-    if core.forked() || core.tending.swap(true, Ordering::AcqRel) {
+    if core.forked() {
         return;
     }
-    let _tending = Tending(&core.tending);
+    let Some(_tending) = Tending::begin(core) else { return };
     core.alarm.answered();
     let next_close = core.rack.give_up_slow_closes(now.before(CLOSE_GRACE));
     if let Some(begun) = next_close {
@@ -204,7 +224,9 @@ fn plan_next<M: Manager>(core: &Arc<Core<M>>, now: Moment, numbers: &Numbers) {
     }
     drop(deaths);
     if let Some(attempt) = core.rack.next_attempt(now) {
-        core.alarm.at(attempt.max(now.after(NEXT_TURN)));
+        // Where a budget has no place for it, there will be word when it has.
+        let used_up = core.rack.account.as_ref().is_some_and(|account| account.used_up().is_some());
+        core.alarm.at(attempt.max(now.after(if used_up { REFILL } else { NEXT_TURN })));
     }
     // What a budget has free some time is for those who wait, and for the rest nobody is told of it.
     let warming = core.rack.account.is_some() && !core.warming.lock().is_empty();

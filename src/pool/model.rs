@@ -580,10 +580,10 @@ impl Member for Sharer {
         self.rack.invite()
     }
     fn shed(&self) {
-        part_with(&self.rack, self.rack.shed());
+        part_with(&self.rack, self.rack.shed(NOW));
     }
-    fn idle_for(&self) -> Option<u32> {
-        None
+    fn has_to_be_told(&self) -> Option<u32> {
+        Some(0)
     }
 }
 

@@ -98,7 +98,11 @@ impl<E: Send + 'static> Rack<E> {
                 drop(book);
                 return Unwanted::new(self.drain(u32::MAX), CloseReason::PoolClosed);
             }
-            Phase::Paused | Phase::Rejecting => return Unwanted::none(),
+            Phase::Paused | Phase::Rejecting => {
+                let given = self.give_up_idle(&mut book, now);
+                self.leave(book, Vec::new());
+                return Unwanted::new(given, CloseReason::Budget);
+            }
             Phase::Open => {}
         }
         let surplus = self.condemn(&mut book);
@@ -106,7 +110,7 @@ impl<E: Send + 'static> Rack<E> {
             self.leave(book, Vec::new());
             return Unwanted::new(surplus, CloseReason::Resize);
         }
-        let given = self.give_up_idle(&mut book);
+        let given = self.give_up_idle(&mut book, now);
         if !given.is_empty() {
             self.leave(book, Vec::new());
             return Unwanted::new(given, CloseReason::Budget);

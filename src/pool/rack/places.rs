@@ -46,8 +46,10 @@ impl<E: Send + 'static> Rack<E> {
         }
         book.queue.sleep(ticket);
         let permits = self.plan_in(&mut book, now, if alone { 1 } else { u32::MAX });
+        // Connecting has failed, the next attempt is due, and the budget has no place for it.
+        let hopeless = book.outage.clone().filter(|_| book.limits.fail_fast && permits.is_empty() && book.opening == 0);
         self.leave(book, Vec::new());
-        Ok(permits)
+        hopeless.map_or(Ok(permits), Err)
     }
 
     /// Plans as many connections as are wanted and allowed, less what is being opened or checked already.

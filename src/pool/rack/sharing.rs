@@ -13,8 +13,9 @@ use super::Rack;
 use super::book::{Book, Phase};
 use super::door::Unwanted;
 use super::places::Permit;
-use crate::clock::Moment;
+use crate::clock::{Moment, ticks_between};
 use crate::event::CloseReason;
+use crate::pool::shelf::Mark;
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 
@@ -66,30 +67,36 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// Takes off the shelf what another pool needs more. Whoever brings a connection back from now on sees the alert.
-    pub(crate) fn shed(&self) -> Unwanted<E> {
+    pub(crate) fn shed(&self, now: Moment) -> Unwanted<E> {
         let book = self.book.lock();
         self.unlock(book, Vec::new());
         // As in `close`: who published a connection before it could see the alert is seen below.
         fence(Ordering::SeqCst);
         let mut book = self.book.lock();
-        let given = self.give_up_idle(&mut book);
+        let given = self.give_up_idle(&mut book, now);
         self.unlock(book, Vec::new());
         Unwanted::new(given, CloseReason::Budget)
     }
 
-    pub(super) fn give_up_idle(&self, book: &mut Book<E>) -> Vec<Box<E>> {
+    /// What lies idle for longest goes first.
+    pub(super) fn give_up_idle(&self, book: &mut Book<E>, now: Moment) -> Vec<Box<E>> {
         let mut given = Vec::new();
-        let Some(account) = self.account.as_ref().filter(|account| account.is_contended()) else { return given };
-        let free = book.queue.len() == 0;
-        while self.shelf.any_idle()
-            && let Some(call) = account.gives_up(free, false)
-        {
-            let Some(entry) = self.drain(1).pop() else {
-                // Somebody was quicker, and has not written its name there yet. On its return it sees the alert.
-                account.keeps(call);
+        let Some(account) = self.account.as_ref().filter(|account| is_free(book) && account.is_short()) else {
+            return given;
+        };
+        let idle = self.shelf.each().filter(|(_, slot)| slot.mark().is_idle());
+        let mut idle: Vec<_> =
+            idle.map(|(index, slot)| (ticks_between(slot.idle_since(), now.tick()), index)).collect();
+        idle.sort_unstable_by_key(|&(age, _)| std::cmp::Reverse(age));
+        for (_, index) in idle {
+            let Some(taken) = self.shelf.take_at(index, 0, u32::MAX) else { continue };
+            if !account.gives_up(true, false) {
+                // Nobody can have missed it for good meanwhile: there is no queue, and who is about to enter it looks then.
+                taken.slot.publish(taken.entry, taken.mark);
                 break;
-            };
-            given.push(entry);
+            }
+            taken.slot.set_mark(Mark::BUSY);
+            given.push(taken.entry);
         }
         book.condemned += given.len() as u32;
         given
@@ -99,6 +106,11 @@ impl<E: Send + 'static> Rack<E> {
     pub(super) fn is_needed_elsewhere(&self, book: &Book<E>, slot: u32) -> bool {
         let Some(account) = self.account.as_ref().filter(|account| account.is_contended()) else { return false };
         let used = self.shelf.slot(slot).is_some_and(|slot| slot.mark().is_lent());
-        account.gives_up(book.queue.len() == 0, used).is_some()
+        account.gives_up(is_free(book), used)
     }
+}
+
+/// Whether nobody here can use a connection that lies idle.
+fn is_free<E: Send + 'static>(book: &Book<E>) -> bool {
+    book.phase != Phase::Open || !book.anybody_waits()
 }

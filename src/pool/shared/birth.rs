@@ -67,6 +67,7 @@ impl<M: Manager> Core<M> {
             generation: AtomicU32::new(0),
             sweep_until: Mutex::new(Moment::ZERO),
             tending: AtomicBool::new(false),
+            tend_again: AtomicBool::new(false),
             suspecting: AtomicBool::new(false),
             handler,
             seed: match clock {

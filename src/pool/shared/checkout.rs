@@ -300,7 +300,8 @@ impl<M: Manager> Core<M> {
             if let Some(item) = self.look(true, deadline) {
                 return Ok(item);
             }
-            if self.by_callers() && self.clock.now() >= deadline {
+            // With a budget: who does not wait takes nothing from others.
+            if (self.by_callers() || self.rack.account.is_some()) && self.clock.now() >= deadline {
                 return self.run_out(turn, began);
             }
             match self.rack.plan_for((turn.ticket, turn.waiter), self.clock.now(), self.by_callers()) {
@@ -367,6 +368,8 @@ impl<M: Manager> Core<M> {
         if let Some(result) = self.last_chance(turn.leave()) {
             return Some(result);
         }
+        // Or what is opened would be given up to another pool of the budget before this caller has come back for it.
+        let _asking = self.rack.ask_for();
         permits.into_iter().for_each(|permit| self.begin_open(permit, Purpose::Caller));
         match self.rack.enter_again(turn.waiter, turn.ticket) {
             Ok(()) => {

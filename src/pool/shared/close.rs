@@ -87,6 +87,11 @@ impl<M: Manager> Core<M> {
         core.deaths.lock().forget(item.dies);
         let Entry { connection, permit, .. } = *item;
         core.counters.close(CloseReason::Detached);
+        if core.forked() {
+            // The books are the parent's, and so may be who holds their locks.
+            std::mem::forget(permit);
+            return connection;
+        }
         drop(permit);
         core.open_wanted();
         connection

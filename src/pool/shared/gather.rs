@@ -2,6 +2,7 @@
 
 use super::{Core, Item};
 use crate::ErrorKind;
+use crate::budget::Account;
 use crate::clock::Moment;
 use crate::config::Nested;
 use crate::error::Error;
@@ -27,13 +28,20 @@ impl<M: Manager> Core<M> {
             let text = format!("{count} connections were asked for at once, but max_size of {:?} is {max}", self.name);
             return Err(Error::plain(ErrorKind::Config, text));
         }
+        if let Some(limit) = self.rack.account.as_ref().map(Account::limit).filter(|limit| count > *limit as usize) {
+            let text =
+                format!("{count} connections of {:?} were asked for at once, but its budget is {limit}", self.name);
+            return Err(Error::plain(ErrorKind::Config, text));
+        }
+        // Of all pools of the budget, or two of them would hold what the other lacks.
+        let gathering = self.rack.account.as_ref().map_or(&self.gathering, Account::gathering);
         self.refuse_nested()?;
         let began = self.clock.now();
         let deadline = began.after(timeout);
         let _turn = loop {
             let left = deadline.since(self.clock.now());
             // In slices, because the clock may be one that is moved by hand.
-            if let Some(turn) = self.gathering.try_lock_for(left.min(Duration::from_millis(20))) {
+            if let Some(turn) = gathering.try_lock_for(left.min(Duration::from_millis(20))) {
                 break turn;
             }
             if self.rack.numbers().phase == Phase::Closed {

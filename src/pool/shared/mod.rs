@@ -120,6 +120,8 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) sweep_until: Mutex<Moment>,
     /// The upkeep is being done.
     pub(crate) tending: AtomicBool,
+    /// Somebody came for it meanwhile.
+    pub(crate) tend_again: AtomicBool,
     /// What was idle when something failed is being checked.
     pub(crate) suspecting: AtomicBool,
     /// This and the next are read by everybody who gives up: readers must not hold each other up.

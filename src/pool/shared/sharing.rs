@@ -4,6 +4,7 @@ use super::{Core, retire_all};
 use crate::budget::Member;
 use crate::clock::ticks_between;
 use crate::manager::Manager;
+use crate::pool::shelf::SURPLUS;
 
 impl<M: Manager> Member for Core<M> {
     fn place_is_free(&self) -> bool {
@@ -21,14 +22,16 @@ impl<M: Manager> Member for Core<M> {
 
     fn shed(&self) {
         if !self.forked() {
-            let unwanted = self.rack.shed();
+            let unwanted = self.rack.shed(self.clock.coarse());
             retire_all(unwanted.entries, unwanted.reason);
         }
     }
 
-    fn idle_for(&self) -> Option<u32> {
+    fn has_to_be_told(&self) -> Option<u32> {
         let now = self.clock.coarse().tick();
         let idle = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_idle());
-        idle.map(|(_, slot)| ticks_between(slot.idle_since(), now)).max()
+        let longest = idle.map(|(_, slot)| ticks_between(slot.idle_since(), now)).max();
+        // Who brings one back while the alert is up comes by the book.
+        longest.or_else(|| (self.rack.shelf.alert() & SURPLUS == 0).then_some(0))
     }
 }

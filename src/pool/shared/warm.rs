@@ -171,7 +171,8 @@ impl<M: Manager> Core<M> {
         let _asked_for = self.rack.ask_for();
         self.open_wanted();
         loop {
-            if self.by_callers() {
+            // Nobody visits a pool whose time is moved by hand.
+            if self.by_callers() || self.clock.is_by_hand() {
                 self.warm_on();
                 self.open_now();
             }
@@ -189,7 +190,11 @@ impl<M: Manager> Core<M> {
                 },
             );
             match end {
-                Some(End::Ready) => return Ok(()),
+                Some(End::Ready) => {
+                    // While it is still asked for: with a budget it may be given up to another pool afterwards.
+                    self.warm_on();
+                    return Ok(());
+                }
                 Some(End::Closed) => return Err(Error::closed(&self.name)),
                 Some(End::Hopeless(cause)) => return Err(Error::permanent(&self.name, cause)),
                 None if self.clock.now() < deadline => {}

@@ -3,11 +3,12 @@
 mod support;
 
 use millpond::testing::HandClock;
-use millpond::{CloseReason, ErrorKind, Pool, PooledConnection, Validation};
+use millpond::{CloseReason, ErrorKind, EventHandler, Pool, PooledConnection, Validation};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
-use support::{LONG, Lab, assert_healthy, eventually, settle};
+use support::{Gate, LONG, Lab, assert_healthy, eventually, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -240,4 +241,43 @@ fn the_last_handle_may_be_dropped_anywhere() {
     *slot.lock().expect("no panic") = Some(pool);
     PooledConnection::discard(conn);
     eventually("the pool closed itself", || lab.live.load(SeqCst) == 0);
+}
+
+/// Holds up whoever retires a connection, except for the keeper.
+struct HoldUp(Arc<Gate>);
+
+impl EventHandler for HoldUp {
+    fn retired(&self, _pool: &str, _connection: u64, _reason: CloseReason) {
+        if thread::current().name() != Some("millpond-keeper") {
+            self.0.pass();
+        }
+    }
+}
+
+#[test]
+fn the_keeper_comes_again_after_it_met_somebody_else_at_work() {
+    let (gate, idle) = (Arc::new(Gate::default()), Duration::from_millis(20));
+    let builder = Pool::builder(|| Ok::<_, std::io::Error>(())).idle_timeout(Some(idle));
+    let pool = builder.event_handler(HoldUp(Arc::clone(&gate))).build_lazy().expect("good settings");
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            while gate.waiting.load(SeqCst) == 0 && !gate.is_open() {
+                pool.maintain();
+            }
+        });
+        eventually("somebody else than the keeper retires one", || {
+            drop(pool.get().expect("it opens"));
+            thread::sleep(idle * 2);
+            gate.waiting.load(SeqCst) == 1
+        });
+        // The keeper is asked to come, and finds that somebody is at work.
+        for _ in 0..20 {
+            pool.set_idle_timeout(Some(idle)).expect("a good time");
+            thread::sleep(Duration::from_millis(1));
+        }
+        gate.open();
+        busy.join().expect("no panic");
+    });
+    drop(pool.get_many(3).expect("they open"));
+    eventually("what is idle for too long goes without anybody's asking", || pool.stats().size == 0);
 }

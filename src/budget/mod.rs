@@ -230,10 +230,17 @@ impl Shared {
     }
 }
 
-thread_local! {
-    /// The budgets to whose lines this thread sees, and whether it is to do so again.
-    static TURNS: RefCell<Vec<(usize, bool)>> = const { RefCell::new(Vec::new()) };
-}
+/// The budgets to whose lines a thread sees, and whether it is to do so again.
+type Turns = RefCell<Vec<(usize, bool)>>;
+
+#[cfg(not(any(loom, shuttle)))]
+thread_local! { static TURNS: Turns = const { RefCell::new(Vec::new()) }; }
+
+// The threads of a model share one real thread.
+#[cfg(loom)]
+loom::thread_local! { static TURNS: Turns = RefCell::new(Vec::new()); }
+#[cfg(shuttle)]
+shuttle::thread_local! { static TURNS: Turns = RefCell::new(Vec::new()); }
 
 /// This thread sees to the line of a budget.
 struct Turn(usize);

@@ -28,6 +28,10 @@ impl Gate {
         self.waiting.fetch_sub(1, SeqCst);
     }
 
+    pub fn is_open(&self) -> bool {
+        *self.open.lock().expect("no panic under this lock")
+    }
+
     pub fn open(&self) {
         *self.open.lock().expect("no panic under this lock") = true;
         self.changed.notify_all();

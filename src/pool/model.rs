@@ -43,11 +43,10 @@ enum Threads {
     Two,
     Three,
     Four,
-    /// So many, each in a pool of its own: all they do is done under one lock more.
-    TwoPools,
-    ThreePools,
+    /// So many pools with a thread each: all they do is done under one lock more.
+    Pools,
 }
-use Threads::{Four, Three, ThreePools, Two, TwoPools};
+use Threads::{Four, Pools, Three, Two};
 
 /// Runs a model and says how many executions it took.
 fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static) {
@@ -58,8 +57,7 @@ fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static)
     builder.preemption_bound = match threads {
         Two => None,
         Three => Some(builder.preemption_bound.unwrap_or(3)),
-        Four | TwoPools => Some(builder.preemption_bound.unwrap_or(2)),
-        ThreePools => Some(builder.preemption_bound.unwrap_or(1)),
+        Four | Pools => Some(builder.preemption_bound.unwrap_or(2)),
     };
     let count = Arc::clone(&executions);
     builder.check(move || {
@@ -622,7 +620,7 @@ fn shared_at_rest(budget: &Budget, sharers: &[Arc<Sharer>]) {
 #[test]
 fn model_a_budget_gives_what_one_pool_returns_to_the_waiter_of_another() {
     for patience in QUEUES {
-        check("a return in one pool, a waiter in another, a budget of one", TwoPools, move || {
+        check("a return in one pool, a waiter in another, a budget of one", Pools, move || {
             let (budget, sharers) = sharers(1, 2, patience);
             let token = take(&sharers[0].rack).expect("it lies there");
             let waiter = {
@@ -643,7 +641,7 @@ fn model_a_budget_gives_what_one_pool_returns_to_the_waiter_of_another() {
 
 #[test]
 fn model_two_pools_that_take_turns_are_both_served() {
-    check("a borrower in each of two pools, a budget of one", TwoPools, || {
+    check("a borrower in each of two pools, a budget of one", Pools, || {
         let (budget, sharers) = sharers(1, 2, QUEUES[1]);
         let borrower = |index: usize| {
             let rack = Arc::clone(&sharers[index].rack);
@@ -662,7 +660,7 @@ fn model_two_pools_that_take_turns_are_both_served() {
 
 #[test]
 fn model_a_place_of_a_budget_is_not_lost_to_a_waiter_that_gives_up() {
-    check("a return, a waiter that gives up in a second pool, and one in a third", ThreePools, || {
+    check("a return, a waiter that gives up in a second pool, and one in a third", Pools, || {
         let (budget, sharers) = sharers(1, 3, QUEUES[1]);
         let token = take(&sharers[0].rack).expect("it lies there");
         let impatient = {
@@ -687,7 +685,7 @@ fn model_a_place_of_a_budget_is_not_lost_to_a_waiter_that_gives_up() {
 
 #[test]
 fn model_a_budget_gets_back_what_a_closed_pool_had() {
-    check("a close, and a waiter in another pool, a budget of one", TwoPools, || {
+    check("a close, and a waiter in another pool, a budget of one", Pools, || {
         let (budget, sharers) = sharers(1, 2, QUEUES[1]);
         let waiter = {
             let rack = Arc::clone(&sharers[1].rack);

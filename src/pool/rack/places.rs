@@ -107,13 +107,25 @@ impl<E: Send + 'static> Rack<E> {
                 || book.demand(self.shelf.idle()) >= book.opening + book.promising(now))
     }
 
+    /// An attempt to open `permit`'s connection begins. It ends when the connection is open, or the permit gone.
+    pub(crate) fn connect_begins(&self, permit: &Permit<E>, now: Moment) {
+        self.book.lock().attempts.insert(permit.slot, now);
+    }
+
     /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
     /// counts as one that is about to come free until [`Pending`] is dropped, which is to be when it lies on the
     /// shelf: who looks in between must not open another one.
-    pub(crate) fn opened(self: &Arc<Self>, permit: &mut Permit<E>, successor: bool) -> (Option<Outage>, Pending<E>) {
+    pub(crate) fn opened(
+        self: &Arc<Self>,
+        permit: &mut Permit<E>,
+        successor: bool,
+        now: Moment,
+    ) -> (Option<Outage>, Pending<E>) {
         let mut book = self.book.lock();
         debug_assert!(permit.opening, "opened twice");
         permit.opening = false;
+        book.attempts.remove(&permit.slot);
+        book.answered = book.answered.max(now);
         book.arriving += 1;
         if successor {
             book.successors += 1;
@@ -182,6 +194,7 @@ impl<E: Send + 'static> Rack<E> {
         book.deadlock = false;
         book.taken -= 1;
         book.opening -= u32::from(permit.opening);
+        book.attempts.remove(&permit.slot);
         book.free.push(Reverse(permit.slot));
         if let Some(slot) = self.shelf.slot(permit.slot) {
             slot.set_mark(Mark::VACANT);

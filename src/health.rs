@@ -37,7 +37,7 @@
 //! | `CallersWait` | callers wait and nothing is idle, for no reason that is told besides | warning |
 //! | `BudgetUsedUp` | callers wait and nothing is idle, and all of the [`Budget`](crate::Budget) that the pool shares is used | critical |
 //! | `ServerAway` | the last attempt to connect has failed | critical |
-//! | `ServerSilent` | an attempt to connect, or a check, has had no answer for 1 s | critical; warning while a connection is idle |
+//! | `ServerSilent` | an attempt to connect, or a check, has had no answer for 1 s | critical; warning while a connection is idle, or some are in use and nobody waits |
 //! | `Paused` | [`Pool::pause`] was called | warning |
 //! | `Closed` | [`Pool::close`] was called | critical; nothing else is said of such a pool |
 //!
@@ -266,9 +266,12 @@ fn warnings(stats: &Stats, outage: Option<&Outage>) -> Vec<Warning> {
     if stats.breaker != Breaker::Closed {
         warn(WarningKind::ServerAway, HealthLevel::Critical, away(stats, outage));
     } else if stats.unanswered >= SILENCE {
-        let level = if stats.idle == 0 { HealthLevel::Critical } else { HealthLevel::Warning };
-        let silent = stats.unanswered.as_secs_f64();
-        let reason = format!("the server has not answered for {silent:.1} s; {}", waiting(stats.waiting));
+        // As long as connections are lent, and nobody waits, it may be one of them alone that meets nobody.
+        let served = stats.idle > 0 || stats.in_use > 0 && stats.waiting == 0;
+        let level = if served { HealthLevel::Warning } else { HealthLevel::Critical };
+        let (silent, waiting) = (stats.unanswered.as_secs_f64(), waiting(stats.waiting));
+        let reason =
+            format!("the server has not answered for {silent:.1} s to an attempt to connect, or a check; {waiting}");
         warn(WarningKind::ServerSilent, level, reason);
     }
     let (used, max) = (u64::from(stats.in_use), u64::from(stats.max_size));
@@ -529,6 +532,10 @@ mod tests {
             kinds(&Stats { idle: 1, waiting: 0, ..silent.clone() }),
             [(WarningKind::ServerSilent, HealthLevel::Warning)]
         );
+        let nobody = Stats { waiting: 0, ..silent.clone() };
+        assert_eq!(kinds(&nobody), [(WarningKind::ServerSilent, HealthLevel::Warning)], "some are in use");
+        let none = Stats { in_use: 0, ..nobody };
+        assert_eq!(kinds(&none), [(WarningKind::ServerSilent, HealthLevel::Critical)], "who comes next is not served");
         let almost = Stats { unanswered: SILENCE - Duration::from_millis(1), waiting: 0, ..silent };
         assert_eq!(kinds(&almost), []);
     }

@@ -101,7 +101,10 @@ fn a_server_that_does_not_answer_is_told_of_though_nothing_has_failed() {
         let health = pool.health();
         assert_eq!((health.level, kinds(&health)), (HealthLevel::Critical, vec![WarningKind::ServerSilent]));
         assert_eq!((health.in_use, health.breaker), (0, Breaker::Closed));
-        assert_eq!(health.warnings[0].reason, "the server has not answered for 1.0 s; 20 callers wait");
+        assert_eq!(
+            health.warnings[0].reason,
+            "the server has not answered for 1.0 s to an attempt to connect, or a check; 20 callers wait"
+        );
         gate.open();
         callers.into_iter().for_each(|caller| caller.join().expect("no panic").expect("it has answered"));
     });

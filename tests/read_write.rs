@@ -56,8 +56,7 @@ fn a_single_reader_is_waited_for_as_its_pool_says() -> Result<(), Error> {
     let short = Duration::from_millis(20);
     let replica = Pool::builder(Named("replica")).max_size(1).connection_timeout(short).build()?;
     let held = replica.get()?;
-    let (db, roles) =
-        (ReadWrite::new(named("primary"), replica.clone()), Roles::builder().role("r", replica.clone()).build()?);
+    let (db, roles) = (ReadWrite::new(named("primary"), replica.clone()), Roles::builder().role("r", replica).build()?);
     for error in
         [db.read().map(drop).expect_err("it is held"), roles.role("r")?.get().map(drop).expect_err("it is held")]
     {

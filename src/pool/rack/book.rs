@@ -74,7 +74,7 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) checks: HashMap<u64, Moment>,
     /// Attempts to connect that are under way, by place, and since when.
     pub(super) attempts: HashMap<u32, Moment>,
-    /// When an attempt to connect was last answered.
+    /// When an attempt to connect, or a check, last succeeded.
     pub(super) answered: Moment,
     pub(super) next_check: u64,
     /// Places that were used before, lowest first.

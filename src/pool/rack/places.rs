@@ -136,7 +136,7 @@ impl<E: Send + 'static> Rack<E> {
         let outage = book.outage.take();
         book.gate = book.gate.saturating_mul(2);
         self.leave(book, Vec::new());
-        (outage, Pending { rack: Arc::clone(self), what: What::Opening })
+        (outage, Pending { rack: Arc::clone(self), what: What::Opening, answered: None })
     }
 
     /// Says that connecting has failed.
@@ -209,7 +209,7 @@ impl<E: Send + 'static> Rack<E> {
         book.next_check += 1;
         let number = book.next_check;
         book.checks.insert(number, now);
-        Pending { rack: Arc::clone(self), what: What::Checking(number) }
+        Pending { rack: Arc::clone(self), what: What::Checking(number), answered: None }
     }
 
     /// Fewer checks are under way than callers wait: one more idle connection may be checked for them.
@@ -329,6 +329,14 @@ impl<E: Send + 'static> Drop for Permit<E> {
 pub(crate) struct Pending<E: Send + 'static> {
     rack: Arc<Rack<E>>,
     what: What,
+    answered: Option<Moment>,
+}
+
+impl<E: Send + 'static> Pending<E> {
+    /// The check has passed: the server was there at that time.
+    pub(crate) fn passed(&mut self, at: Moment) {
+        self.answered = Some(at);
+    }
 }
 
 #[derive(Debug)]
@@ -340,6 +348,7 @@ enum What {
 impl<E: Send + 'static> Drop for Pending<E> {
     fn drop(&mut self) {
         let mut book = self.rack.book.lock();
+        book.answered = self.answered.map_or(book.answered, |at| at.max(book.answered));
         match self.what {
             What::Opening => {
                 book.opening -= 1;

@@ -327,11 +327,16 @@ impl RetryPolicy {
         check(
             multiplier.is_finite() && multiplier >= 1.0,
             &field("multiplier"),
-            format!("{multiplier}, but it must be a number of at least 1"),
+            format!("{}, but it must be a number of at least 1", in_brief(multiplier)),
         );
-        let problem = format!("{jitter}, but it must be between 0 and 1");
+        let problem = format!("{}, but it must be between 0 and 1", in_brief(jitter));
         check((0.0..=1.0).contains(&jitter), &field("jitter"), problem);
     }
+}
+
+/// A number as messages have it, which is not to be hundreds of digits long.
+pub(crate) fn in_brief(number: f64) -> String {
+    if number == 0.0 || (1e-6..1e16).contains(&number.abs()) { number.to_string() } else { format!("{number:?}") }
 }
 
 /// A number in 0..1 that looks random and depends on its two arguments alone (the finalizer of SplitMix64), so that

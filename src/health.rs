@@ -34,14 +34,19 @@
 //! |---|---|---|
 //! | `NearlyFull` | more than 80 % of the maximum is in use, and not all of it | warning |
 //! | `NoneLeft` | all connections are in use | warning; critical if somebody waits |
+//! | `CallersWait` | callers wait and nothing is idle, for no reason that is told besides | warning |
+//! | `BudgetUsedUp` | callers wait and nothing is idle, and all of the [`Budget`](crate::Budget) that the pool shares is used | critical |
 //! | `ServerAway` | the last attempt to connect has failed | critical |
+//! | `ServerSilent` | an attempt to connect, or a check, has had no answer for 1 s | critical; warning while a connection is idle, or some are in use and nobody waits |
 //! | `Paused` | [`Pool::pause`] was called | warning |
 //! | `Closed` | [`Pool::close`] was called | critical; nothing else is said of such a pool |
 //!
 //! 80 % because the time that callers wait grows with 1 / (1 - utilisation): at 80 % a burst of a quarter more fills the pool,
 //! and there is still time to act. Above means above: of five connections four are 80 %, and no warning. A pool that is
 //! full while nobody waits does what it is for, and a pool of one connection, as for a single writer, is full whenever it is
-//! used: that is a warning to be read over time, not a reason to call somebody.
+//! used: that is a warning to be read over time, not a reason to call somebody. So is `CallersWait`: whoever waits for a handshake
+//! of a few milliseconds is seen there, too. An attempt that has had no answer for 1 s has lost a packet (TCP sends the first one
+//! again after 1 s), or meets nobody; callers cannot be served by it for as long, whatever their time-outs are.
 //!
 //! # As JSON
 //!
@@ -57,13 +62,14 @@
 //! | `max_size`, `size`, `in_use`, `idle`, `connecting`, `checking`, `waiting` | number | as in [`Stats`] |
 //! | `utilisation` | number, 0 to 1 | `in_use` of `max_size` |
 //! | `outage` | `null`, or an object | `seconds` since the first failure, `attempts`, and `error`: the text of the last one |
-//! | `warnings` | array of objects | `kind` (`"nearly_full"`, `"none_left"`, `"server_away"`, `"paused"`, `"closed"`), `level`, `reason` |
+//! | `warnings` | array of objects | `kind` (`"nearly_full"`, `"none_left"`, `"callers_wait"`, `"budget_used_up"`, `"server_away"`, `"server_silent"`, `"paused"`, `"closed"`), `level`, `reason` |
 //!
 //! A report is `{"level": …, "pools": […]}`. In `Stats`, `closed` has `total` and each reason (`idle_timeout` …), and each
 //! distribution has `count`, `mean`, `p50`, `p95`, `p99` and `max`. All times are in seconds. [`PoolsStats`](crate::PoolsStats) and
 //! [`BudgetStats`](crate::BudgetStats) have the names of their fields.
 
 use crate::redact::redact;
+use crate::stats::SILENCE;
 use crate::{Breaker, Manager, Outage, Pool, Stats};
 use std::collections::HashSet;
 use std::fmt;
@@ -94,8 +100,14 @@ pub enum WarningKind {
     NearlyFull,
     /// All connections are in use.
     NoneLeft,
+    /// Callers wait, and nothing is idle.
+    CallersWait,
+    /// Callers wait, and the budget that the pool shares with others is used up.
+    BudgetUsedUp,
     /// Connecting fails.
     ServerAway,
+    /// Connecting neither fails nor succeeds.
+    ServerSilent,
     /// The pool is paused.
     Paused,
     /// The pool is closed.
@@ -253,6 +265,14 @@ fn warnings(stats: &Stats, outage: Option<&Outage>) -> Vec<Warning> {
     }
     if stats.breaker != Breaker::Closed {
         warn(WarningKind::ServerAway, HealthLevel::Critical, away(stats, outage));
+    } else if stats.unanswered >= SILENCE {
+        // As long as connections are lent, and nobody waits, it may be one of them alone that meets nobody.
+        let served = stats.idle > 0 || stats.in_use > 0 && stats.waiting == 0;
+        let level = if served { HealthLevel::Warning } else { HealthLevel::Critical };
+        let (silent, waiting) = (stats.unanswered.as_secs_f64(), waiting(stats.waiting));
+        let reason =
+            format!("the server has not answered for {silent:.1} s to an attempt to connect, or a check; {waiting}");
+        warn(WarningKind::ServerSilent, level, reason);
     }
     let (used, max) = (u64::from(stats.in_use), u64::from(stats.max_size));
     if used >= max && max > 0 {
@@ -266,6 +286,16 @@ fn warnings(stats: &Stats, outage: Option<&Outage>) -> Vec<Warning> {
         let percent = used * 100 / max.max(1);
         let reason = format!("{used} of {max} connections are in use ({percent} %)");
         warn(WarningKind::NearlyFull, HealthLevel::Warning, reason);
+    }
+    if stats.waiting > 0 && stats.idle == 0 && used < max && !stats.paused {
+        let numbers = format!("{used} of {max} connections are in use, {} on their way", stats.connecting);
+        let waiting = waiting(stats.waiting);
+        if let Some(limit) = stats.budget_used_up {
+            let reason = format!("the budget of {limit} connections that it shares is used up; {numbers}; {waiting}");
+            warn(WarningKind::BudgetUsedUp, HealthLevel::Critical, reason);
+        } else if stats.breaker == Breaker::Closed && stats.unanswered < SILENCE {
+            warn(WarningKind::CallersWait, HealthLevel::Warning, format!("nothing is idle; {numbers}; {waiting}"));
+        }
     }
     if stats.paused {
         let reason = format!("the pool is paused; {}", waiting(stats.waiting));
@@ -439,6 +469,7 @@ fn on_one_line(text: &str) -> String {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn stats(in_use: u32, max_size: u32, waiting: u32) -> Stats {
         Stats { max_size, in_use, size: in_use, waiting, ..Stats::default() }
@@ -476,6 +507,37 @@ mod tests {
             (health.utilisation, health.warnings[0].reason.as_str()),
             (1.0, "all 3 connections are in use; 1 caller waits")
         );
+    }
+
+    #[test]
+    fn who_waits_is_told_of_whatever_is_in_use() {
+        let waiting = stats(2, 10, 8);
+        assert_eq!(kinds(&waiting), [(WarningKind::CallersWait, HealthLevel::Warning)]);
+        assert_eq!(
+            Health::of("p", &waiting).warnings[0].reason,
+            "nothing is idle; 2 of 10 connections are in use, 0 on their way; 8 callers wait"
+        );
+        let used_up = Stats { budget_used_up: Some(2), ..waiting.clone() };
+        assert_eq!(kinds(&used_up), [(WarningKind::BudgetUsedUp, HealthLevel::Critical)]);
+        assert!(Health::of("p", &used_up).warnings[0].reason.starts_with("the budget of 2 connections"));
+        assert_eq!(kinds(&Stats { idle: 1, ..waiting.clone() }), [], "who is just being woken");
+        assert_eq!(
+            kinds(&Stats { paused: true, ..waiting.clone() }),
+            [(WarningKind::Paused, HealthLevel::Warning)],
+            "who waits for that is in its reason"
+        );
+        let silent = Stats { unanswered: SILENCE, connecting: 4, ..waiting };
+        assert_eq!(kinds(&silent), [(WarningKind::ServerSilent, HealthLevel::Critical)]);
+        assert_eq!(
+            kinds(&Stats { idle: 1, waiting: 0, ..silent.clone() }),
+            [(WarningKind::ServerSilent, HealthLevel::Warning)]
+        );
+        let nobody = Stats { waiting: 0, ..silent.clone() };
+        assert_eq!(kinds(&nobody), [(WarningKind::ServerSilent, HealthLevel::Warning)], "some are in use");
+        let none = Stats { in_use: 0, ..nobody };
+        assert_eq!(kinds(&none), [(WarningKind::ServerSilent, HealthLevel::Critical)], "who comes next is not served");
+        let almost = Stats { unanswered: SILENCE - Duration::from_millis(1), waiting: 0, ..silent };
+        assert_eq!(kinds(&almost), []);
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl<M: Manager> ReadWrite<M> {
 
     /// Borrows a connection to read: of a reader, or of the writer after a [write](Self::sticky_reads) or
     /// [when no reader is left](Self::fallback_to_writer). Waits no longer than the readers'
-    /// [`connection_timeout`](crate::balance::BalancedBuilder::connection_timeout) in all.
+    /// [`connection_timeout`](crate::balance::BalancedBuilder::connection_timeout) in all; where they are a single pool, than
+    /// [that pool's](crate::Builder::connection_timeout).
     ///
     /// # Errors
     ///
@@ -239,8 +240,16 @@ impl<M: Manager> fmt::Debug for Writing<M> {
 }
 
 thread_local! {
-    /// Until when reads of this thread go to the writer, by the number of the [`ReadWrite`].
-    static WROTE: RefCell<Vec<(u64, Moment)>> = const { RefCell::new(Vec::new()) };
+    /// Until when reads of this thread go to the writer, for each [`ReadWrite`] that it has written through. What is over goes when
+    /// the next one comes.
+    static WROTE: RefCell<Vec<Wrote>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Wrote {
+    /// The number of the [`ReadWrite`].
+    id: u64,
+    until: Moment,
+    clock: Clock,
 }
 
 /// For how long the reads of a thread that has written go to the writer.
@@ -261,10 +270,12 @@ impl Sticky {
         // Where the thread ends and its list is gone, `holds` takes it for one that has written.
         let _noted = WROTE.try_with(|wrote| {
             let mut wrote = wrote.borrow_mut();
-            match wrote.iter_mut().find(|(id, _)| *id == self.id) {
-                Some((_, before)) => *before = until,
-                None => wrote.push((self.id, until)),
+            if let Some(before) = wrote.iter_mut().find(|wrote| wrote.id == self.id) {
+                before.until = until;
+                return;
             }
+            wrote.retain(|wrote| wrote.clock.coarse() < wrote.until);
+            wrote.push(Wrote { id: self.id, until, clock: self.clock.clone() });
         });
     }
 
@@ -275,8 +286,8 @@ impl Sticky {
         let now = self.clock.coarse();
         let holds = WROTE.try_with(|wrote| {
             let mut wrote = wrote.borrow_mut();
-            let Some(index) = wrote.iter().position(|(id, _)| *id == self.id) else { return false };
-            let holds = wrote.get(index).is_some_and(|(_, until)| now < *until);
+            let Some(index) = wrote.iter().position(|wrote| wrote.id == self.id) else { return false };
+            let holds = wrote.get(index).is_some_and(|wrote| now < wrote.until);
             if !holds {
                 wrote.swap_remove(index);
             }
@@ -310,5 +321,24 @@ impl<M: Manager> fmt::Debug for ReadWrite<M> {
             .field("fallback_to_writer", &self.fall_back)
             .field("sticky_reads", &self.sticky.lasting)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::clock::HandClock;
+
+    #[test]
+    fn a_thread_keeps_no_note_of_what_is_over() {
+        let clock = HandClock::new();
+        let kept = || WROTE.with(|wrote| wrote.borrow().len());
+        let sticky = |id| Sticky { id, lasting: Duration::from_secs(1), clock: Clock::Hand(clock.clone()) };
+        (0..100).for_each(|id| sticky(id).note());
+        assert_eq!(kept(), 100);
+        clock.advance(Duration::from_millis(1_100));
+        sticky(100).note();
+        assert_eq!(kept(), 1, "the hundred that are over have gone, whoever they belonged to");
+        assert!(sticky(100).holds() && !sticky(99).holds());
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../docs/sizing.md")]
 
+use crate::config::in_brief;
 use crate::scaling::{Fleet, Plan};
 use crate::{Builder, Error, Manager};
 use std::fmt;
@@ -10,6 +11,8 @@ const MAY_WAIT: f64 = 0.05;
 /// How many connections keep a core busy, since some of them wait for the disk or the network: PostgreSQL's wiki, "Number Of
 /// Database Connections", which HikariCP made known.
 const PER_CORE: u32 = 2;
+/// How much more than is possible a measured load may be: the time that passes until it is divided by, and rounding.
+const MEASURED: f64 = 1.01;
 /// What [`Builder::max_size`] takes.
 const LARGEST_POOL: u32 = 1 << 20;
 
@@ -75,7 +78,7 @@ impl Workload {
 
     /// The same as it is measured: how many connections all threads together borrow in a second when they are busiest, and for
     /// how long one of them on average ([`Stats::use_time`](crate::Stats::use_time)). In place of
-    /// [`holding`](Self::holding).
+    /// [`holding`](Self::holding). Up to 1 % more than all threads can hold is taken for what measuring makes of all of them.
     #[must_use]
     pub const fn checkouts(mut self, per_second: f64, held_for: Duration) -> Self {
         self.checkouts = Some((per_second, held_for));
@@ -189,18 +192,21 @@ impl Workload {
         );
         for (name, value) in [("holding", self.holding), ("working", Some(self.working))] {
             let value = value.unwrap_or(1.0);
-            check(share(value), format!("{name} is {value}, but it must be more than 0 and at most 1"));
+            check(share(value), format!("{name} is {}, but it must be more than 0 and at most 1", in_brief(value)));
         }
         check(self.cores != Some(0), "server_cores is 0, and must be at least 1".to_owned());
         if let Some((rate, held_for)) = self.checkouts {
             let (load, threads) = (rate * held_for.as_secs_f64(), self.threads);
-            let text = format!("checkouts is {rate} per second held for {held_for:?}");
+            let text = format!("checkouts is {} per second held for {held_for:?}", in_brief(rate));
             check(self.holding.is_none(), format!("{text} and holding is given too: one of them is enough"));
             let good = rate.is_finite() && rate >= 0.0;
             check(good, format!("{text}, but the rate must be a number of 0 or more"));
             check(
-                !good || load <= f64::from(threads),
-                format!("{text}, which is {load:.1} at once, but threads is {threads}: each of them has one at a time"),
+                !good || load <= f64::from(threads) * MEASURED,
+                format!(
+                    "{text}, which is {} at once, but threads is {threads}: each of them has one at a time",
+                    tenths(load)
+                ),
             );
         }
         if let Some(fleet) = &self.fleet {
@@ -212,7 +218,7 @@ impl Workload {
     /// How many of the threads hold a connection at once, on average (Little's law).
     fn load(&self) -> f64 {
         match self.checkouts {
-            Some((rate, held_for)) => rate * held_for.as_secs_f64(),
+            Some((rate, held_for)) => (rate * held_for.as_secs_f64()).min(f64::from(self.threads)),
             None => f64::from(self.threads) * self.holding.unwrap_or(1.0),
         }
     }
@@ -226,6 +232,10 @@ impl Workload {
     fn plan(&self, connections: u32) -> Result<Option<Plan>, Error> {
         self.fleet.as_ref().map(|fleet| fleet.clone().threads_per_process(connections).plan()).transpose()
     }
+}
+
+fn tenths(load: f64) -> String {
+    if load < 1e16 { format!("{load:.1}") } else { in_brief(load) }
 }
 
 /// How many connections `threads` need that hold `load` of them on average, so that few have to wait.

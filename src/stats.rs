@@ -39,6 +39,12 @@ pub struct Stats {
     pub checking: u32,
     /// Callers that wait for a connection.
     pub waiting: u32,
+    /// For how long the server has left the oldest attempt to connect, or check, that is under way without an answer; zero where
+    /// none is. One that hangs while others succeed counts from the last one that did.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
+    pub unanswered: Duration,
+    /// The limit of the [`Budget`](crate::Budget) that the pool shares, where callers wait and all of it is used.
+    pub budget_used_up: Option<u32>,
     /// Whether connecting works, as far as is known.
     pub breaker: Breaker,
     /// Whether the pool is [paused](crate::Pool::pause), and lends nothing.
@@ -81,6 +87,10 @@ pub struct Stats {
     /// How long opening a connection took, where it succeeded.
     pub connect_time: Distribution,
 }
+
+/// A server that leaves an attempt to connect without an answer for so long is taken for away: it is after 1 s that TCP sends the
+/// first packet again, so whatever takes longer has lost one, or meets nobody.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the server, in the words of circuit breakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -270,6 +270,113 @@ fn a_server_that_does_not_answer_costs_a_caller_its_share_of_the_time() -> Resul
 }
 
 #[test]
+fn a_caller_in_a_hurry_has_nobody_left_out() -> Result<(), Error> {
+    for policy in [Balance::RoundRobin, Balance::Failover] {
+        let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
+        let on_clock = |lab, name| scripted(lab, name).clock(clock.clone());
+        let balanced = pair(policy, on_clock(&lab_a, "a"), on_clock(&lab_b, "b")).clock(clock.clone()).build()?;
+        let gates = [Lab::gate(&lab_a.connect_gate), Lab::gate(&lab_b.connect_gate)];
+        thread::scope(|scope| {
+            let hurried = scope.spawn(|| balanced.get_timeout(Duration::from_millis(40)).map(drop));
+            for (name, gate) in ["a", "b"].into_iter().zip(&gates) {
+                let pool = balanced.pool(name).expect("there is one");
+                let waits = || pool.stats().waiting == 1 && gate.waiting.load(SeqCst) == 1;
+                eventually("it waits for its share", waits);
+                clock.advance(Duration::from_millis(20));
+            }
+            let error = hurried.join().expect("no panic").expect_err("neither has answered yet");
+            assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, true), "{error}");
+        });
+        assert!(!away(&balanced, "a") && !away(&balanced, "b"), "{policy:?}: 40 ms say nothing about a server");
+        gates.iter().for_each(|gate| gate.open());
+        eventually("the first one is open", || balanced.pool("a").is_some_and(|pool| pool.stats().idle == 1));
+        drop((balanced.get()?, balanced.get()?));
+        assert!(checkouts(&balanced, "a") > 0, "{policy:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_that_are_yet_to_be_opened_are_not_waited_for_as_if_they_were_in_use() -> Result<(), Error> {
+    for policy in [Balance::Failover, Balance::RoundRobin, Balance::LeastBusy] {
+        let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
+        let gate = Lab::gate(&lab_a.connect_gate);
+        let on_clock = |lab, name| scripted(lab, name).max_size(1).clock(clock.clone());
+        let balanced = pair(policy, on_clock(&lab_a, "a"), on_clock(&lab_b, "b")).clock(clock.clone()).build()?;
+        let [hung, good] = ["a", "b"].map(|name| balanced.pool(name).expect("there is one").clone());
+        let held = good.get()?;
+        thread::scope(|scope| {
+            let first = scope.spawn(|| hung.get_timeout(Duration::from_secs(2)).map(drop));
+            eventually("its only place is taken", || gate.waiting.load(SeqCst) == 1 && hung.stats().waiting == 1);
+            let caller = |_| scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
+            let callers: Vec<_> = (0..4).map(caller).collect();
+            let all_wait = || hung.stats().waiting + good.stats().waiting == 5;
+            eventually("all wait", all_wait);
+            drop(held);
+            // Those who were sent to the one that does not answer are at the other one after half of their time.
+            clock.advance(Duration::from_millis(5_100));
+            first.join().expect("no panic").expect_err("it has only that one");
+            for caller in callers {
+                caller.join().expect("no panic").unwrap_or_else(|error| panic!("{policy:?}: {error}"));
+            }
+        });
+        gate.open();
+    }
+    Ok(())
+}
+
+#[test]
+fn those_who_wait_at_a_member_that_leaves_move_on() -> Result<(), Error> {
+    let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
+    let gate = Lab::gate(&lab_a.connect_gate);
+    let on_clock = |lab, name| scripted(lab, name).clock(clock.clone());
+    let balanced =
+        pair(Balance::Failover, on_clock(&lab_a, "a"), on_clock(&lab_b, "b")).clock(clock.clone()).build()?;
+    let hung = balanced.pool("a").expect("there is one").clone();
+    thread::scope(|scope| {
+        let patient: Vec<_> = (0..3).map(|_| scope.spawn(|| balanced.get_timeout(LONG).map(drop))).collect();
+        let alone = scope.spawn(|| hung.get_timeout(LONG).map(drop));
+        eventually("they wait", || hung.stats().waiting == 4);
+        let hurried = scope.spawn(|| balanced.get_timeout(Duration::from_secs(4)).map(drop));
+        eventually("so does one with less time", || hung.stats().waiting == 5);
+        clock.advance(Duration::from_millis(2_100));
+        hurried.join().expect("no panic").expect("the other one is there");
+        for caller in patient {
+            caller.join().expect("no panic").expect("and for them, long before their share is over");
+        }
+        assert_eq!(hung.stats().waiting, 1, "who has nowhere else to go waits on");
+        gate.open();
+        alone.join().expect("no panic").expect("it has answered");
+    });
+    Ok(())
+}
+
+#[test]
+fn who_waited_for_a_connection_that_others_got_waits_on_at_the_first_one() -> Result<(), Error> {
+    let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
+    let gate = Lab::gate(&lab_a.connect_gate);
+    let on_clock = |lab, name| scripted(lab, name).max_size(1).clock(clock.clone());
+    let balanced =
+        pair(Balance::Failover, on_clock(&lab_a, "a"), on_clock(&lab_b, "b")).clock(clock.clone()).build()?;
+    let first = balanced.pool("a").expect("there is one").clone();
+    thread::scope(|scope| {
+        let holder = scope.spawn(|| first.get_timeout(LONG));
+        eventually("it is being opened", || gate.waiting.load(SeqCst) == 1 && first.stats().waiting == 1);
+        let caller = scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
+        eventually("somebody else waits for it, too", || first.stats().waiting == 2);
+        gate.open();
+        let held = holder.join().expect("no panic").expect("it has answered");
+        let waits = first.stats().waits;
+        clock.advance(Duration::from_millis(5_100));
+        eventually("it queues there again", || first.stats().waits > waits && first.stats().waiting == 1);
+        drop(held);
+        caller.join().expect("no panic").expect("it came back");
+    });
+    assert_eq!(checkouts(&balanced, "b"), 0, "the standby is not there for that");
+    Ok(())
+}
+
+#[test]
 fn a_check_that_hangs_has_the_member_left_out_until_something_works_there() -> Result<(), Error> {
     let (lab_a, lab_b, clock) = (Lab::new(), Lab::new(), HandClock::new());
     let on_clock = |lab, name| scripted(lab, name).validation(Validation::Always).clock(clock.clone());
@@ -406,6 +513,18 @@ fn one_member_alone_behaves_and_complains_as_its_pool_does() -> Result<(), Error
         lab.refuse.store(false, SeqCst);
         caller.join().expect("no panic").expect("it is back");
     });
+    Ok(())
+}
+
+#[test]
+fn one_member_alone_waits_for_as_long_as_its_pool_says() -> Result<(), Error> {
+    let pool = named("a", 1);
+    let balanced = Balanced::from(pool.clone());
+    let held = pool.get()?;
+    pool.set_connection_timeout(Duration::from_millis(20))?;
+    let error = balanced.get().expect_err("it is held");
+    assert!(error.is_timeout() && !error.to_string().starts_with("timed out after 5"), "{error}");
+    drop(held);
     Ok(())
 }
 

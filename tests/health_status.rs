@@ -3,7 +3,8 @@
 mod support;
 
 use millpond::health::{HealthLevel, WarningKind};
-use millpond::{Breaker, Health, HealthReport, Pool, WhenDown};
+use millpond::testing::HandClock;
+use millpond::{Breaker, Budget, Health, HealthReport, Pool, WhenDown};
 use serde_json::{Value, json};
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -84,6 +85,88 @@ fn an_error_that_cannot_be_printed_is_no_reason_to_fail() {
     // Who prints it while connecting fails, the log, may panic itself; the pool reports that.
     pool.get_timeout(LONG).expect_err("it is away");
     assert_eq!(pool.health().outage.expect("connecting fails").error, "the error's text panicked: no words");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_of_though_nothing_has_failed() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let gate = Lab::gate(&lab.connect_gate);
+    let pool = Pool::builder(lab.manager()).max_size(4).clock(clock.clone()).build_lazy().expect("good settings");
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..20).map(|_| scope.spawn(|| pool.get_timeout(LONG).map(drop))).collect();
+        eventually("they wait for four attempts", || gate.waiting.load(SeqCst) == 4 && pool.stats().waiting == 20);
+        let health = pool.health();
+        assert_eq!((health.level, kinds(&health)), (HealthLevel::Warning, vec![WarningKind::CallersWait]));
+        clock.advance(Duration::from_secs(1));
+        let health = pool.health();
+        assert_eq!((health.level, kinds(&health)), (HealthLevel::Critical, vec![WarningKind::ServerSilent]));
+        assert_eq!((health.in_use, health.breaker), (0, Breaker::Closed));
+        assert_eq!(
+            health.warnings[0].reason,
+            "the server has not answered for 1.0 s to an attempt to connect, or a check; 20 callers wait"
+        );
+        gate.open();
+        callers.into_iter().for_each(|caller| caller.join().expect("no panic").expect("it has answered"));
+    });
+    eventually("nothing is under way any more", || pool.stats().connecting == 0);
+    assert_eq!((pool.health().warnings, pool.stats().unanswered), (vec![], Duration::ZERO));
+}
+
+#[test]
+fn a_server_is_silent_also_when_those_who_waited_have_gone() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let gate = Lab::gate(&lab.connect_gate);
+    let pool = Pool::builder(lab.manager()).clock(clock.clone()).build_lazy().expect("good settings");
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pool.get_timeout(Duration::from_secs(2)).map(drop));
+        eventually("it waits", || gate.waiting.load(SeqCst) == 1 && pool.stats().waiting == 1);
+        clock.advance(Duration::from_secs(3));
+        caller.join().expect("no panic").expect_err("it has timed out");
+    });
+    let health = pool.health();
+    assert_eq!((health.level, kinds(&health)), (HealthLevel::Critical, vec![WarningKind::ServerSilent]));
+    gate.open();
+    eventually("it has answered", || pool.health().level == HealthLevel::Ok);
+}
+
+#[test]
+fn one_attempt_that_hangs_while_others_succeed_is_not_taken_for_a_silent_server() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let gate = Lab::gate(&lab.connect_gate);
+    let pool = Pool::builder(lab.manager()).clock(clock.clone()).build_lazy().expect("good settings");
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pool.get_timeout(LONG).map(drop));
+        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        *lab.connect_gate.lock().expect("no panic under this lock") = None;
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(kinds(&pool.health()), [WarningKind::ServerSilent]);
+        let other = scope.spawn(|| pool.get_timeout(LONG).map(drop));
+        caller.join().expect("no panic").expect("one came");
+        other.join().expect("no panic").expect("one came");
+        assert_eq!((pool.stats().connecting, kinds(&pool.health())), (1, vec![]));
+        gate.open();
+    });
+}
+
+#[test]
+fn a_budget_that_is_used_up_while_callers_wait_is_told_with_its_limit() {
+    let budget = Budget::new(2);
+    let open = || Ok::<_, io::Error>(());
+    let pool = Pool::builder(open).max_size(10).budget(&budget).build_lazy().expect("good settings");
+    let held = pool.get_many(2).expect("there are two");
+    assert_eq!((pool.health().level, pool.stats().budget_used_up), (HealthLevel::Ok, None), "nobody waits");
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..8).map(|_| scope.spawn(|| pool.get_timeout(LONG).map(drop))).collect();
+        eventually("they wait", || pool.stats().waiting == 8);
+        let health = pool.health();
+        assert_eq!((health.level, kinds(&health)), (HealthLevel::Critical, vec![WarningKind::BudgetUsedUp]));
+        let reason = &health.warnings[0].reason;
+        assert!(reason.starts_with("the budget of 2 connections") && reason.ends_with("8 callers wait"), "{reason}");
+        assert!(health.to_json().contains(r#""kind":"budget_used_up""#));
+        drop(held);
+        callers.into_iter().for_each(|caller| caller.join().expect("no panic").expect("two came back"));
+    });
+    assert!(pool.health().warnings.is_empty());
 }
 
 #[test]
@@ -178,8 +261,8 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
     let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         keys(&json),
-        "breaker check_failures checking checkouts closed closed_for_good connect_failures connect_time connecting \
-         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts use_time \
+        "breaker budget_used_up check_failures checking checkouts closed closed_for_good connect_failures connect_time connecting \
+         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts unanswered use_time \
          wait_time waiting waits"
     );
     assert_eq!(

@@ -237,6 +237,56 @@ fn what_depends_on_two_settings_is_judged_where_both_are_known() {
 }
 
 #[test]
+fn what_nobody_has_set_is_in_nobodys_way() {
+    let presets = [PoolConfig::development(), PoolConfig::staging(), PoolConfig::production()];
+    for below in presets.into_iter().chain([PoolConfig::default()]) {
+        for vars in [
+            &[("DB_POOL_MAX_SIZE", "1")][..],
+            &[("DB_POOL_RETRY_MAX_DELAY", "40ms")],
+            &[("DB_POOL_START_UP_MAX_DELAY", "40ms")],
+            &[("DB_POOL_RETRY_MAX_DELAY", "40ms"), ("DB_POOL_START_UP_MAX_DELAY", "20ms")],
+            &[("DB_POOL_ADAPTIVE_FLOOR", "1"), ("DB_POOL_ADAPTIVE_CEILING", "1")],
+        ] {
+            let config = below.clone().merge(env(vars).expect("nothing is wrong in itself"));
+            config.validate().unwrap_or_else(|error| panic!("{vars:?}: {error}"));
+            builder().config(&config).build_lazy().expect("and it can be built");
+        }
+    }
+    // What somebody has set is told of.
+    let mut both = PoolConfig::default();
+    both.retry.initial_delay = Some(seconds(1));
+    both.retry.max_delay = Some(seconds(1) / 2);
+    let error = both.validate().expect_err("one of them is wrong").to_string();
+    assert!(error.contains("retry.initial_delay is 1s, which is longer than retry.max_delay 500ms"), "{error}");
+}
+
+#[test]
+fn zero_is_refused_where_it_would_mean_the_contrary_of_what_is_meant() {
+    for (key, words) in [("VALIDATION", "always, never, or for how long"), ("FAIRNESS", "strict, or how long")] {
+        for zero in ["0", "0s", "0.0"] {
+            let key = format!("DB_POOL_{key}");
+            let error = env_error(&[(&key, zero)]);
+            assert!(error.contains(&format!("{key} is ")) && error.contains(words), "{error}");
+        }
+    }
+    env(&[("DB_POOL_WARM_UP_PAUSE", "0")]).expect("no pause");
+}
+
+#[test]
+fn what_may_be_a_password_is_not_repeated() {
+    let error = env_error(&[("DB_POOL_MAX_SIZE", "user:s3cr3t@host:5432/db")]);
+    assert!(error.contains("DB_POOL_MAX_SIZE is text with an @") && !error.contains("s3cr3t"), "{error}");
+}
+
+#[test]
+fn a_number_is_told_of_in_brief() {
+    for text in [r#"{"max_size": 1e308}"#, r#"{"retry": {"jitter": 1e308}}"#, r#"{"max_lifetime": 1e308}"#] {
+        let error = serde_json::from_str::<PoolConfig>(text).expect_err("too much").to_string();
+        assert!(error.contains("1e308") && error.len() < 150, "{error}");
+    }
+}
+
+#[test]
 fn a_range_has_two_ends_wherever_they_come_from() {
     let floor = env(&[("DB_POOL_ADAPTIVE_FLOOR", "4")]).expect("the ceiling may come from elsewhere");
     let ceiling = env(&[("DB_POOL_ADAPTIVE_CEILING", "6")]).expect("the floor may");
@@ -565,7 +615,7 @@ type Unwise = (&'static [(&'static str, &'static str)], &'static [&'static str])
 const FLOOR: (&str, &str) = ("adaptive.floor", "2");
 const CEILING: (&str, &str) = ("adaptive.ceiling", "40");
 
-const UNWISE: [Unwise; 56] = [
+const UNWISE: [Unwise; 60] = [
     (&[("max_lifetime", "29s")], &["lifetime-short"]),
     (&[("max_lifetime", "30s")], &[]),
     (&[("max_lifetime", "none")], &["lifetime-none"]),
@@ -582,10 +632,13 @@ const UNWISE: [Unwise; 56] = [
     (&[("min_idle", "10")], &[]),
     (&[("leak_threshold", "1999ms")], &["leak-threshold-short"]),
     (&[("leak_threshold", "31m")], &["leak-threshold-after-lifetime"]),
-    (&[("connection_timeout", "249ms"), ("retry.max_delay", "100ms")], &["connection-timeout-short"]),
+    (&[("connection_timeout", "249ms")], &["connection-timeout-short"]),
+    (&[("connection_timeout", "250ms")], &[]),
     (&[("connection_timeout", "31s")], &["connection-timeout-long"]),
     (&[("connection_timeout", "30s")], &[]),
     (&[("validation", "always")], &["validation-always"]),
+    (&[("validation", "9ms")], &["validation-always"]),
+    (&[("validation", "10ms")], &[]),
     (&[("validation", "never")], &["validation-never"]),
     (&[("max_size", "101")], &["max-size-large"]),
     (&[("max_size", "11"), ("min_idle", "11")], &["all-kept-open"]),
@@ -597,8 +650,9 @@ const UNWISE: [Unwise; 56] = [
     (&[("nested", "allow")], &["nested-allowed"]),
     (&[("retry.jitter", "0")], &["retry-in-step"]),
     (&[("start_up.jitter", "0.05")], &["retry-in-step"]),
-    (&[("start_up.max_delay", "9ms"), ("start_up.initial_delay", "9ms")], &["retry-hasty"]),
-    (&[("retry.max_delay", "5s")], &["retry-slow"]),
+    (&[("start_up.max_delay", "9ms")], &["retry-hasty"]),
+    (&[("retry.max_delay", "5s")], &[]),
+    (&[("retry.max_delay", "5001ms")], &["retry-slow"]),
     (&[("retry.give_up", "500ms")], &["retry-ends-early"]),
     (&[("maintenance", "manual"), ("min_idle", "1")], &["manual-without-upkeep"]),
     (&[("maintenance", "manual"), ("keepalive", "1m")], &["manual-without-upkeep"]),

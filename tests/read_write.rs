@@ -52,6 +52,21 @@ fn writes_go_to_the_writer_and_reads_to_the_readers() -> Result<(), Error> {
 }
 
 #[test]
+fn a_single_reader_is_waited_for_as_its_pool_says() -> Result<(), Error> {
+    let short = Duration::from_millis(20);
+    let replica = Pool::builder(Named("replica")).max_size(1).connection_timeout(short).build()?;
+    let held = replica.get()?;
+    let (db, roles) = (ReadWrite::new(named("primary"), replica.clone()), Roles::builder().role("r", replica).build()?);
+    for error in
+        [db.read().map(drop).expect_err("it is held"), roles.role("r")?.get().map(drop).expect_err("it is held")]
+    {
+        assert!(error.is_timeout() && !error.to_string().contains("timed out after 5"), "{error}");
+    }
+    drop(held);
+    Ok(())
+}
+
+#[test]
 fn after_a_write_this_thread_reads_what_it_has_written() -> Result<(), Error> {
     let clock = HandClock::new();
     let db = ReadWrite::new(named("primary"), named("replica")).sticky_reads(2 * SECOND).clock(clock.clone());

@@ -160,6 +160,19 @@ proptest! {
 }
 
 #[test]
+fn what_measuring_makes_of_all_threads_is_all_threads() {
+    let measured = |nanos| Workload::threads(1).checkouts(1_000.0, Duration::from_nanos(nanos)).size();
+    for nanos in [1_000_100, 1_009_900] {
+        let size = measured(nanos).expect("within 1 %");
+        assert_eq!(size.max_size(), 1);
+        assert!(size.to_string().contains("1.0"), "{size}");
+    }
+    assert!(measured(1_011_000).is_err());
+    let error = Workload::threads(1).checkouts(f64::MAX, Duration::from_secs(1)).size().expect_err("too much");
+    assert!(error.to_string().len() < 300, "{error}");
+}
+
+#[test]
 fn the_largest_figures_are_reckoned_with_at_once() {
     let size = Workload::threads(u32::MAX).background(u32::MAX).reserve(u32::MAX).server_cores(u32::MAX).size();
     assert_eq!(size.expect("it can be").max_size(), 1 << 20);

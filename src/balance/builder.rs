@@ -97,7 +97,7 @@ impl<M: Manager> BalancedBuilder<M> {
         }
         let Self { name, policy, timeout, members, clock } = self;
         let members = members.into_iter().map(|(name, pool, weight)| Member::new(name, pool, weight)).collect();
-        Ok(Balanced::of(name, policy, timeout, members, clock))
+        Ok(Balanced::of(name, policy, Some(timeout), members, clock))
     }
 
     fn problems(&self) -> Vec<String> {

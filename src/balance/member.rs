@@ -1,7 +1,8 @@
 //! One of several pools, and whether it takes part.
 
 use crate::clock::Moment;
-use crate::{Error, Health, Manager, Pool};
+use crate::{Error, ErrorKind, Health, Manager, Pool};
+use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// A member of a [`Balanced`](super::Balanced) at one moment.
@@ -59,17 +60,34 @@ impl<M: Manager> Member<M> {
         self.left.load(R) != 0
     }
 
-    /// All its connections are in use, or on their way, so that who comes waits for somebody else's.
+    /// Nothing is idle, and there is no room for more.
     pub(super) fn is_full(&self) -> bool {
         !self.pool.has_room()
     }
 
-    /// It takes no part from now on, because of what an attempt ended with that began at `since`.
+    /// Who comes waits for others to return theirs, and not for the server.
+    pub(super) fn waits_for_borrowers(&self) -> bool {
+        self.pool.is_all_lent()
+    }
+
+    /// Whether an attempt that ended so says that it is to take no part. A caller whose time was short has learnt nothing about
+    /// the server from having got no answer yet.
+    pub(super) fn has_gone(&self, error: &Error) -> bool {
+        match error.kind() {
+            ErrorKind::Paused | ErrorKind::Closed => true,
+            ErrorKind::Connect | ErrorKind::Validate => error.source().is_some() || self.pool.is_silent(),
+            _ => false,
+        }
+    }
+
+    /// It takes no part from now on, because of what an attempt ended with that began at `since`. Those who wait there, and have
+    /// another member to go to, go there.
     pub(super) fn leave(&self, (group, away): (&str, &AtomicUsize), since: Moment, error: &Error) {
         self.shut.store(!self.pool.is_lending(), R);
         if self.left.compare_exchange(0, since.to_bits().max(1), R, R).is_ok() {
             away.fetch_add(1, R);
             log::warn!("balanced {group:?}: {:?} is left out: {error}", self.name);
+            self.pool.send_on(&Error::of_members(format!("is left out: {error}"), false, error));
         }
     }
 

@@ -32,6 +32,7 @@
 //! - **Full.** A member all of whose connections are in use is passed over as long as another one has an idle connection, or
 //!   room to open one. When all are full the caller queues at the one whose turn it is, to its deadline.
 //!   [`Balance::Failover`] passes nobody over for that: a standby is not there for what is too much for the first one.
+//!   Connections that are yet to be opened are not in use: see the end of the next rule.
 //! - **Away.** Where connecting fails the caller is at the next member at once, also if it was waiting; members' own
 //!   [`when_down`](crate::Builder::when_down) does not hold for it. Where nothing fails and nothing answers, it stays for its
 //!   share of the time: what is left, divided by the members that are yet to be asked.
@@ -42,7 +43,9 @@
 //! # Who is left out
 //!
 //! A member leaves when a caller could not get a connection there because connecting or checking failed (kinds `Connect` and
-//! `Validate`), or because its pool is paused or closed; one that is merely exhausted stays. It is back when its pool has seen a
+//! `Validate`), or has had no answer for 1 s, or because its pool is paused or closed; one that is merely exhausted stays. A
+//! caller in a hurry, whose time was over before a server that is well could answer, moves on, and that is all. Those who wait
+//! at a member that leaves move on, too. It is back when its pool has seen a
 //! connection work since: its pool keeps looking for its server in the background, with the pauses of its
 //! [`retry`](crate::Builder::retry), as long as callers come here. No caller is sent to try. One that was resumed is back
 //! at once. Leaving and coming back are one line in the log each.
@@ -101,7 +104,8 @@ pub struct Balanced<M: Manager> {
 pub(crate) struct Inner<M: Manager> {
     name: String,
     policy: Balance,
-    timeout: Duration,
+    /// Without one, the only member's own.
+    timeout: Option<Duration>,
     members: Box<[Member<M>]>,
     turns: Turns,
     /// How many members have left.
@@ -115,7 +119,7 @@ impl<M: Manager> Balanced<M> {
         BalancedBuilder::new()
     }
 
-    fn of(name: String, policy: Balance, timeout: Duration, members: Box<[Member<M>]>, clock: Clock) -> Self {
+    fn of(name: String, policy: Balance, timeout: Option<Duration>, members: Box<[Member<M>]>, clock: Clock) -> Self {
         let (turns, away) = (Turns::default(), AtomicUsize::new(0));
         Self { inner: Arc::new(Inner { name, policy, timeout, members, turns, away, clock }) }
     }
@@ -130,7 +134,11 @@ impl<M: Manager> Balanced<M> {
     #[inline]
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, Error> {
-        self.get_timeout(self.inner.timeout)
+        let first = self.inner.choose();
+        match self.inner.at_hand(first) {
+            Some(connection) => Ok(connection),
+            None => self.get_slowly(first, self.connection_timeout()),
+        }
     }
 
     /// The same, waiting no longer than `timeout`.
@@ -257,7 +265,8 @@ impl<M: Manager> Balanced<M> {
 
     /// How long [`get`](Self::get) waits at the most.
     pub(crate) fn connection_timeout(&self) -> Duration {
-        self.inner.timeout
+        let own = || self.pools().next().map_or(Duration::ZERO, Pool::connection_timeout);
+        self.inner.timeout.unwrap_or_else(own)
     }
 
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<M>> {
@@ -335,15 +344,15 @@ impl<M: Manager> Inner<M> {
         weighted.map(|(index, _)| index).rev()
     }
 
-    /// Those that take part, in the order in which a caller is to ask them, and whether they are full.
-    fn order(&self, first: Option<usize>) -> Vec<(usize, bool)> {
+    /// Those that take part, in the order in which a caller is to ask them.
+    fn order(&self, first: Option<usize>) -> Vec<usize> {
         let Some(first) = first else { return Vec::new() };
         let takes_part = self.from(first).filter(|(_, member)| member.share() > 0);
         let mut order: Vec<_> = takes_part.map(|(index, member)| (index, member.is_full())).collect();
         if self.policy != Balance::Failover {
             order.sort_by_key(|&(_, full)| full);
         }
-        order
+        order.into_iter().map(|(index, _)| index).collect()
     }
 
     /// What a member needs to know to leave and to come back.
@@ -352,12 +361,13 @@ impl<M: Manager> Inner<M> {
     }
 }
 
-/// A single member, called as its pool.
+/// A single member, called as its pool, whose [`connection_timeout`](crate::Builder::connection_timeout) holds, also when it
+/// [changes](Pool::set_connection_timeout).
 impl<M: Manager> From<Pool<M>> for Balanced<M> {
     fn from(pool: Pool<M>) -> Self {
         let name = pool.name().to_owned();
         let members = Box::new([Member::new(name.clone(), pool, 1)]);
-        Self::of(name, Balance::Failover, Duration::from_secs(5), members, Clock::System)
+        Self::of(name, Balance::Failover, None, members, Clock::System)
     }
 }
 

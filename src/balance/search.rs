@@ -29,8 +29,9 @@ impl<'a, M: Manager> Search<'a, M> {
     pub(super) fn ask(&mut self, first: Option<usize>, further: u32) -> Served<M> {
         let mut open = self.inner.order(first);
         let alone = self.inner.members.len() == 1 && further == 0;
+        let mut again = None;
         while !open.is_empty() {
-            let (index, full) = open.remove(0);
+            let index = open.remove(0);
             let Some(member) = self.inner.members.get(index) else { continue };
             let left = self.left();
             if left.is_zero() && !self.at_once {
@@ -38,8 +39,8 @@ impl<'a, M: Manager> Search<'a, M> {
             }
             let share = if !member.pool.is_lending() {
                 Duration::ZERO
-            } else if full {
-                // It waits for others to return theirs; to begin anew in the next queue would not be faster.
+            } else if member.waits_for_borrowers() || again == Some(index) {
+                // To begin anew in the next queue would not be faster.
                 left
             } else {
                 // It waits for the server, and that may take for ever.
@@ -51,10 +52,20 @@ impl<'a, M: Manager> Search<'a, M> {
                 Ok(connection) => return Some(connection),
                 Err(error) => {
                     match error.kind() {
-                        kind if is_away(kind) => member.leave(self.inner.group(), since, &error),
+                        kind if is_away(kind) => {
+                            if member.has_gone(&error) {
+                                member.leave(self.inner.group(), since, &error);
+                            }
+                        }
                         ErrorKind::Exhausted | ErrorKind::Overloaded if self.inner.policy != Balance::Failover => {}
+                        // What it waited for of the server has come, and others have it: no standby is there for that.
+                        ErrorKind::Exhausted if share < left && again.is_none() => {
+                            again = Some(index);
+                            open.insert(0, index);
+                        }
                         _ => open.clear(),
                     }
+                    self.tried.retain(|(tried, _)| *tried != index);
                     self.tried.push((index, error));
                 }
             }
@@ -62,7 +73,7 @@ impl<'a, M: Manager> Search<'a, M> {
         None
     }
 
-    /// Whether all that were asked are away, so that nobody's turn comes by waiting.
+    /// Whether none of those that were asked lends, so that nobody's turn comes by waiting.
     pub(crate) fn nobody_is_busy(&self) -> bool {
         self.tried.iter().all(|(_, error)| is_away(error.kind()))
     }
@@ -120,7 +131,7 @@ impl<'a, M: Manager> Search<'a, M> {
     }
 }
 
-/// Whether a member that ends an attempt so takes no part for now.
+/// Whether an attempt that ends so has met nobody who lends, so that the next member is asked under any policy.
 fn is_away(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Connect | ErrorKind::Validate | ErrorKind::Paused | ErrorKind::Closed)
 }

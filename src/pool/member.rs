@@ -50,6 +50,26 @@ impl<M: Manager> Pool<M> {
         self.core.clock.coarse()
     }
 
+    /// How long [`get`](Self::get) waits.
+    pub(crate) fn connection_timeout(&self) -> Duration {
+        *self.core.connection_timeout.read()
+    }
+
+    /// Whether all connections that there may be are borrowed.
+    pub(crate) fn is_all_lent(&self) -> bool {
+        self.core.is_all_lent()
+    }
+
+    /// Whether its server has left an attempt to connect, or a check, without an answer for so long that it is taken for away.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.core.is_silent()
+    }
+
+    /// Sends those who wait here and have another pool to go to away with this error.
+    pub(crate) fn send_on(&self, error: &Error) {
+        self.core.rack.fail_waiters(error, false);
+    }
+
     /// Neither paused nor closed.
     pub(crate) fn is_lending(&self) -> bool {
         self.core.is_lending()

@@ -95,7 +95,7 @@ const QUEUES: [Option<Duration>; 3] = [Some(Duration::ZERO), Some(Duration::from
 const NOW: Moment = Moment::ZERO;
 
 fn open(rack: &Shelved, mut permit: Permit<Token>) -> Box<Token> {
-    let (_, pending) = rack.opened(&mut permit, true);
+    let (_, pending) = rack.opened(&mut permit, true, NOW);
     drop(pending);
     Box::new(Token { permit, used: AtomicBool::new(false), written: AtomicU32::new(0), uses: AtomicU64::new(0) })
 }

@@ -357,6 +357,10 @@ impl RetryConfig {
     fn apply(&self, policy: &mut RetryPolicy) {
         set(&mut policy.initial_delay, self.initial_delay);
         set(&mut policy.max_delay, self.max_delay);
+        if let (Some(longest), None) = (self.max_delay.filter(|longest| !longest.is_zero()), self.initial_delay) {
+            // The first pause is that of the layer below, or the default, and nobody may have set it.
+            policy.initial_delay = policy.initial_delay.min(longest);
+        }
         set(&mut policy.multiplier, self.multiplier);
         set(&mut policy.jitter, self.jitter);
         set(&mut policy.give_up, self.give_up);

@@ -16,8 +16,8 @@ const TABLE: [Row; 10] = [
     ),
     (
         "min_idle",
-        ["0", "1", "2"],
-        "the first callers after a quiet time do not wait for a handshake; at one's desk they may",
+        ["0", "1", "1"],
+        "the first caller after a quiet time does not wait for a handshake; at one's desk it may. No more, so that it goes with every `max_size`",
     ),
     (
         "connection_timeout",

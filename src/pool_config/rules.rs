@@ -262,13 +262,16 @@ const RULES: [Rule; 32] = [
     Rule {
         code: "validation-always",
         fields: &["validation"],
-        when: "`validation` is always, over a network",
+        when: "`validation` is always, or after less than 10 ms, over a network",
         why: "each checkout is a round trip more, and passes through a helper thread",
         instead: "leave the default, which checks what has been idle for 500 ms",
         source: "HikariCP's aliveBypassWindowMs; measured in docs/benchmarks.md",
-        meets: |seen| {
-            let always = seen.settings.validation == Validation::Always && seen.checked;
-            found(always, || "validation is always".to_owned())
+        meets: |seen| match seen.settings.validation {
+            Validation::Always => found(seen.checked, || "validation is always".to_owned()),
+            Validation::IfIdleFor(after) if after < Duration::from_millis(10) => {
+                found(seen.checked, || format!("validation is {}", time(after)))
+            }
+            _ => None,
         },
     },
     Rule {
@@ -399,14 +402,15 @@ const RULES: [Rule; 32] = [
     Rule {
         code: "retry-slow",
         fields: &["retry.max_delay", "connection_timeout"],
-        when: "`retry.max_delay` ≥ `connection_timeout`",
+        when: "`retry.max_delay` is set, and > `connection_timeout`",
         why: "callers time out, or with fail_fast are turned away, for as long although the server is back",
         instead: "set a fraction of the time-out",
         source: "millpond",
         meets: |seen| {
             let (delay, timeout) = (seen.settings.retry.max_delay, seen.settings.connection_timeout);
+            let set = delay != seen.usual.retry.max_delay;
             let words = || format!("retry.max_delay is {} and connection_timeout is {}", time(delay), time(timeout));
-            found(delay >= timeout, words)
+            found(set && delay > timeout, words)
         },
     },
     Rule {

@@ -1,5 +1,6 @@
 //! Values as they are written: what a setting takes, and how it is written again.
 
+use crate::config::in_brief;
 use crate::redact::redact;
 use crate::{Fairness, Maintenance, Nested, Validation, WhenDown};
 use std::fmt;
@@ -48,13 +49,14 @@ impl fmt::Display for Value {
         match self {
             // Something that was meant for the client: none of it is a setting of a pool.
             Self::Text(text) if text.contains("://") => f.write_str("a URL"),
+            Self::Text(text) if text.contains('@') => f.write_str("text with an @, which is not shown"),
             Self::Text(text) if text.chars().count() > SHOWN => {
                 let begin: String = redact(text).chars().take(SHOWN).collect();
                 write!(f, "{begin:?}…")
             }
             Self::Text(text) => write!(f, "{:?}", redact(text)),
             Self::Whole(number) => write!(f, "{number}"),
-            Self::Real(number) => write!(f, "{number}"),
+            Self::Real(number) => f.write_str(&in_brief(*number)),
             Self::Truth(truth) => write!(f, "{truth}"),
             Self::Other(what) => f.write_str(what),
         }
@@ -98,7 +100,7 @@ impl<T: Setting> Slot for Option<T> {
 fn whole<T: TryFrom<i128> + std::str::FromStr>(value: &Value) -> Option<T> {
     match value {
         Value::Whole(number) => T::try_from(*number).ok(),
-        Value::Text(text) => text.trim().parse().ok(),
+        Value::Text(text) if is_digits(text.trim()) => text.trim().parse().ok(),
         _ => None,
     }
 }
@@ -150,7 +152,7 @@ impl Setting for f64 {
         match value {
             Value::Real(number) => Some(*number),
             Value::Whole(number) => Some(*number as Self),
-            Value::Text(text) => text.trim().parse().ok(),
+            Value::Text(text) if is_plain(text.trim()) => text.trim().parse().ok(),
             _ => None,
         }
     }
@@ -240,13 +242,13 @@ impl Setting for Validation {
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Text(text) if word(text) == "always" => Some(Self::Always),
-            _ => Some(or_none(value, Duration::read)?.map_or(Self::Never, Self::IfIdleFor)),
+            _ => Some(or_none(value, some_time)?.map_or(Self::Never, Self::IfIdleFor)),
         }
     }
 
     fn show(&self) -> Value {
         match self {
-            Self::Always => Value::Text("always".to_owned()),
+            Self::Always | Self::IfIdleFor(Duration::ZERO) => Value::Text("always".to_owned()),
             Self::IfIdleFor(time) => time.show(),
             Self::Never => Value::Text("never".to_owned()),
         }
@@ -259,13 +261,13 @@ impl Setting for Fairness {
     fn read(value: &Value) -> Option<Self> {
         match value {
             Value::Text(text) if word(text) == "strict" => Some(Self::Strict),
-            _ => Duration::read(value).map(Self::Bounded),
+            _ => some_time(value).map(Self::Bounded),
         }
     }
 
     fn show(&self) -> Value {
         match self {
-            Self::Strict => Value::Text("strict".to_owned()),
+            Self::Strict | Self::Bounded(Duration::ZERO) => Value::Text("strict".to_owned()),
             Self::Bounded(time) => time.show(),
         }
     }
@@ -352,12 +354,25 @@ fn chosen<T: PartialEq>(choice: &T, words: &[(&str, T)]) -> Value {
     Value::Text(name.to_owned())
 }
 
-/// A number of seconds: digits, perhaps a decimal point and more digits. Neither signs nor exponents, which nobody means.
+/// A time where there is a word for doing it at once: nobody who writes 0 means that.
+fn some_time(value: &Value) -> Option<Duration> {
+    Duration::read(value).filter(|time| !time.is_zero())
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Digits, perhaps a decimal point and more digits. Neither signs nor exponents, which nobody means.
+fn is_plain(text: &str) -> bool {
+    text.split_once('.').map_or(is_digits(text), |(whole, part)| is_digits(whole) && is_digits(part))
+}
+
+/// A number of seconds.
 fn plain_seconds(text: &str) -> Option<Duration> {
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    match text.split_once('.') {
-        None if digits(text) => text.parse().ok().map(Duration::from_secs),
-        Some((whole, part)) if digits(whole) && digits(part) => Duration::try_from_secs_f64(text.parse().ok()?).ok(),
+    match text.parse() {
+        Ok(seconds) if is_digits(text) => Some(Duration::from_secs(seconds)),
+        _ if is_plain(text) && text.contains('.') => Duration::try_from_secs_f64(text.parse().ok()?).ok(),
         _ => None,
     }
 }
@@ -400,6 +415,30 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_digits() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        assert_eq!(
+            (u32::read(&text(" 5 ")), f64::read(&text("2")), f64::read(&text("0.5"))),
+            (Some(5), Some(2.0), Some(0.5))
+        );
+        for odd in ["+5", "-5", "5.", ".5", "1e3", "inf", "NaN", "0x10", "1_000", "٣", ""] {
+            let read = (u32::read(&text(odd)), Option::<u64>::read(&text(odd)), f64::read(&text(odd)));
+            assert_eq!(read, (None, None, None), "{odd}");
+        }
+    }
+
+    #[test]
+    fn zero_is_no_word_for_always_nor_for_never() {
+        for zero in [Value::Whole(0), Value::Real(0.0), Value::Text("0".to_owned()), Value::Text("0ms".to_owned())] {
+            assert_eq!((Validation::read(&zero), Fairness::read(&zero)), (None, None), "{zero}");
+        }
+        // A program may say it, and it means what it did.
+        let (validation, fairness) = (Validation::IfIdleFor(Duration::ZERO), Fairness::Bounded(Duration::ZERO));
+        assert_eq!(Validation::read(&validation.show()), Some(Validation::Always));
+        assert_eq!(Fairness::read(&fairness.show()), Some(Fairness::Strict));
+    }
+
+    #[test]
     fn a_unit_in_the_name_takes_a_plain_number() {
         let millis = |value: Value, unit| value.in_unit(unit).and_then(|value| Duration::read(&value));
         assert_eq!(millis(Value::Text("30".to_owned()), "s"), Some(Duration::from_secs(30)));
@@ -417,7 +456,11 @@ mod tests {
         let text = |text: &str| Value::Text(text.to_owned()).to_string();
         assert_eq!(text("redis://:s3cr3t@db"), "a URL");
         assert_eq!(text("password=s3cr3t"), r#""password=***""#);
+        assert_eq!(text("user:s3cr3t@host:5432/db"), "text with an @, which is not shown");
         assert_eq!(text("five\n"), r#""five\n""#);
+        assert_eq!(Value::Real(1e308).to_string(), "1e308");
+        assert_eq!(Value::Real(-1e-300).to_string(), "-1e-300");
+        assert_eq!((Value::Real(7.0).to_string(), Value::Real(0.25).to_string()), ("7".to_owned(), "0.25".to_owned()));
         assert!(text(&"long".repeat(1000)).len() < 80);
     }
 

@@ -72,6 +72,10 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) arriving: u32,
     /// Checks that are under way, by a number of their own, and since when.
     pub(super) checks: HashMap<u64, Moment>,
+    /// Attempts to connect that are under way, by place, and since when.
+    pub(super) attempts: HashMap<u32, Moment>,
+    /// When an attempt to connect, or a check, last succeeded.
+    pub(super) answered: Moment,
     pub(super) next_check: u64,
     /// Places that were used before, lowest first.
     pub(super) free: BinaryHeap<Reverse<u32>>,
@@ -117,7 +121,10 @@ pub(crate) struct Numbers {
     pub(crate) closing: u32,
     pub(crate) overdue: u32,
     pub(crate) waiting: u32,
-    /// Since when the first of them has waited.
+    /// Since when the server has left an attempt to connect, or a check, without an answer, where one is under way. What hangs
+    /// while others succeed counts from the last success.
+    pub(crate) unanswered_since: Option<Moment>,
+    /// Since when the first of those who wait has waited.
     pub(crate) waiting_since: Option<Moment>,
     pub(crate) outage: Option<Outage>,
     pub(crate) started: bool,
@@ -134,6 +141,8 @@ impl<E: Send + 'static> Book<E> {
             opening: 0,
             arriving: 0,
             checks: HashMap::new(),
+            attempts: HashMap::new(),
+            answered: Moment::ZERO,
             next_check: 0,
             free: BinaryHeap::new(),
             fresh: 0,
@@ -229,6 +238,12 @@ impl<E: Send + 'static> Book<E> {
             closing: self.closing.len() as u32,
             overdue: self.overdue,
             waiting: self.queue.len(),
+            unanswered_since: self
+                .attempts
+                .values()
+                .chain(self.checks.values())
+                .min()
+                .map(|since| (*since).max(self.answered)),
             waiting_since: self.queue.oldest(),
             outage: self.outage.clone(),
             started: self.started,

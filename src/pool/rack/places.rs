@@ -109,13 +109,25 @@ impl<E: Send + 'static> Rack<E> {
                 || book.demand(self.shelf.idle()) >= book.opening + book.promising(now))
     }
 
+    /// An attempt to open `permit`'s connection begins. It ends when the connection is open, or the permit gone.
+    pub(crate) fn connect_begins(&self, permit: &Permit<E>, now: Moment) {
+        self.book.lock().attempts.insert(permit.slot, now);
+    }
+
     /// Says that `permit`'s connection is open. The server is there, so an outage is over; returns it. The connection
     /// counts as one that is about to come free until [`Pending`] is dropped, which is to be when it lies on the
     /// shelf: who looks in between must not open another one.
-    pub(crate) fn opened(self: &Arc<Self>, permit: &mut Permit<E>, successor: bool) -> (Option<Outage>, Pending<E>) {
+    pub(crate) fn opened(
+        self: &Arc<Self>,
+        permit: &mut Permit<E>,
+        successor: bool,
+        now: Moment,
+    ) -> (Option<Outage>, Pending<E>) {
         let mut book = self.book.lock();
         debug_assert!(permit.opening, "opened twice");
         permit.opening = false;
+        book.attempts.remove(&permit.slot);
+        book.answered = book.answered.max(now);
         book.arriving += 1;
         if successor {
             book.successors += 1;
@@ -126,7 +138,7 @@ impl<E: Send + 'static> Rack<E> {
         let outage = book.outage.take();
         book.gate = book.gate.saturating_mul(2);
         self.leave(book, Vec::new());
-        (outage, Pending { rack: Arc::clone(self), what: What::Opening })
+        (outage, Pending { rack: Arc::clone(self), what: What::Opening, answered: None })
     }
 
     /// Says that connecting has failed.
@@ -184,6 +196,7 @@ impl<E: Send + 'static> Rack<E> {
         book.deadlock = false;
         book.taken -= 1;
         book.opening -= u32::from(permit.opening);
+        book.attempts.remove(&permit.slot);
         book.free.push(Reverse(permit.slot));
         if let Some(slot) = self.shelf.slot(permit.slot) {
             slot.set_mark(Mark::VACANT);
@@ -198,7 +211,7 @@ impl<E: Send + 'static> Rack<E> {
         book.next_check += 1;
         let number = book.next_check;
         book.checks.insert(number, now);
-        Pending { rack: Arc::clone(self), what: What::Checking(number) }
+        Pending { rack: Arc::clone(self), what: What::Checking(number), answered: None }
     }
 
     /// Fewer checks are under way than callers wait: one more idle connection may be checked for them.
@@ -318,6 +331,14 @@ impl<E: Send + 'static> Drop for Permit<E> {
 pub(crate) struct Pending<E: Send + 'static> {
     rack: Arc<Rack<E>>,
     what: What,
+    answered: Option<Moment>,
+}
+
+impl<E: Send + 'static> Pending<E> {
+    /// The check has passed: the server was there at that time.
+    pub(crate) fn passed(&mut self, at: Moment) {
+        self.answered = Some(at);
+    }
 }
 
 #[derive(Debug)]
@@ -329,6 +350,7 @@ enum What {
 impl<E: Send + 'static> Drop for Pending<E> {
     fn drop(&mut self) {
         let mut book = self.rack.book.lock();
+        book.answered = self.answered.map_or(book.answered, |at| at.max(book.answered));
         match self.what {
             What::Opening => {
                 book.opening -= 1;

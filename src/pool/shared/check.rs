@@ -43,8 +43,9 @@ impl<M: Manager> Core<M> {
         self.rack.check_begins(now)
     }
 
-    fn check_and_admit(self: &Arc<Self>, item: Box<Item<M>>, pending: Pending<Item<M>>) {
+    fn check_and_admit(self: &Arc<Self>, item: Box<Item<M>>, mut pending: Pending<Item<M>>) {
         if let Some(item) = self.check(item) {
+            pending.passed(item.checked);
             self.admit(item);
         }
         drop(pending);

@@ -84,10 +84,12 @@ impl<M: Manager> Core<M> {
         // Read before the attempt: a refresh while it is under way makes the new connection an old one.
         let generation = self.generation.load(Ordering::Acquire);
         let begun = self.clock.now();
+        self.rack.connect_begins(&permit, begun);
         match self.attempt() {
             Ok(connection) => {
                 let mut item = self.enter_new(connection, permit, generation, begun);
-                let (outage, pending) = self.rack.opened(&mut item.permit, purpose == Purpose::Successor);
+                let (successor, now) = (purpose == Purpose::Successor, item.born);
+                let (outage, pending) = self.rack.opened(&mut item.permit, successor, now);
                 if let Some(outage) = outage {
                     let away = self.clock.now().since(outage.since);
                     let (name, failures) = (&self.name, outage.failures);

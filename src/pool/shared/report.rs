@@ -2,6 +2,7 @@
 
 use super::{Core, Item};
 use crate::ErrorKind;
+use crate::budget::Account;
 use crate::clock::{Moment, tick_span, ticks_between};
 use crate::error::{Cause, Error, Panicked, Wait};
 use crate::event::{self, EventHandler, State};
@@ -10,11 +11,12 @@ use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shelf::{CLOSED, PAUSED, Slot};
 use crate::redact::redact;
-use crate::stats::{Breaker, Outage, Stats};
+use crate::stats::{Breaker, Outage, SILENCE, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl<M: Manager> Core<M> {
     /// Calls a user's function; a panic in it becomes an error, is counted, logged and told.
@@ -61,6 +63,10 @@ impl<M: Manager> Core<M> {
             Some(_) if numbers.opening > 0 => Breaker::HalfOpen,
             Some(_) => Breaker::Open,
         };
+        stats.unanswered = numbers.unanswered_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+        // Of a budget that others have used up it is those who wait that are to know.
+        let account = self.rack.account.as_ref().filter(|_| numbers.waiting > 0);
+        stats.budget_used_up = account.and_then(Account::used_up);
         stats.paused = matches!(numbers.phase, Phase::Paused | Phase::Rejecting);
         stats.closed_for_good = numbers.phase == Phase::Closed;
         for (_, slot) in self.rack.shelf.each() {
@@ -102,6 +108,18 @@ impl<M: Manager> Core<M> {
     pub(crate) fn has_room(&self) -> bool {
         let numbers = self.rack.numbers();
         numbers.taken < numbers.max_size || self.rack.shelf.any_idle()
+    }
+
+    /// Whether all connections that there may be are borrowed. Takes no lock, so it may be some behind.
+    pub(crate) fn is_all_lent(&self) -> bool {
+        let lent = self.rack.shelf.each().filter(|(_, slot)| slot.mark().is_lent()).count() as u32;
+        lent >= self.rack.limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server has left an attempt to connect, or a check, without an answer for so long that it is taken for away.
+    pub(crate) fn is_silent(&self) -> bool {
+        let since = self.rack.numbers().unanswered_since;
+        since.is_some_and(|since| self.clock.now().since(since) >= SILENCE)
     }
 
     /// Neither paused nor closed.

@@ -231,8 +231,8 @@ fn the_last_handle_may_be_dropped_anywhere() {
 
     // In a callback, on a helper thread.
     let lab = Lab::new();
-    let slot = std::sync::Arc::new(std::sync::Mutex::new(None::<Pool<support::Scripted>>));
-    let inner = std::sync::Arc::clone(&slot);
+    let slot = Arc::new(std::sync::Mutex::new(None::<Pool<support::Scripted>>));
+    let inner = Arc::clone(&slot);
     let pool = Pool::builder(lab.manager())
         .on_close(move |_| drop(inner.lock().expect("no panic").take()))
         .build()

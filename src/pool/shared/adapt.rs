@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::{CloseReason, Resized};
 use crate::manager::Manager;
-use crate::pool::rack::Phase;
+use crate::pool::rack::{Numbers, Phase};
 use crate::sync::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,14 @@ use std::time::Duration;
 /// What is waited for longer than this is late: never, in a pool of a fixed size.
 pub(crate) fn late_after(adaptive: Option<&Adaptive>) -> u64 {
     adaptive.map_or(u64::MAX, |adaptive| u64::try_from(adaptive.target().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Who waits because the pool is full. What is taken and not lent is being opened, checked or closed, and about to serve
+/// somebody; where that is the most of it, all wait for that.
+fn waiting_for_room(numbers: &Numbers, in_use: u32) -> u32 {
+    let coming = numbers.taken.saturating_sub(in_use);
+    let full = numbers.phase == Phase::Open && numbers.taken >= numbers.max_size && coming <= in_use;
+    if full { numbers.waiting.saturating_sub(coming) } else { 0 }
 }
 
 /// A rule at work on a pool, and what the pool had counted when it decided last.
@@ -57,6 +65,7 @@ impl Adapting {
             min_idle: numbers.min_idle,
             in_use: stats.in_use,
             waiting: numbers.waiting,
+            waiting_for_room: waiting_for_room(&numbers, stats.in_use),
             longest_wait: numbers.waiting_since.map_or(Duration::ZERO, |since| now.since(since)),
             checkouts: stats.checkouts.saturating_sub(self.checkouts),
             gave_up: gave_up.saturating_sub(self.gave_up),
@@ -73,6 +82,14 @@ impl Adapting {
 }
 
 impl<M: Manager> Core<M> {
+    /// Asks for the first decision: else its interval would last until somebody comes.
+    pub(crate) fn adapt_from_now(&self) {
+        let due = self.adapting.lock().as_ref().map(Adapting::due);
+        if let Some(due) = due {
+            self.alarm.at(due);
+        }
+    }
+
     pub(crate) fn adaptive(&self) -> Option<Adaptive> {
         self.adapting.lock().as_ref().map(|adapting| adapting.settings.clone())
     }

@@ -438,6 +438,7 @@ impl<M: Manager> Builder<M> {
             keeper::join(number, Arc::downgrade(&tended), &core.alarm)
                 .map_err(|error| Error::no_thread(&core.name, error))?;
         }
+        core.adapt_from_now();
         Ok(pool)
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use millpond::adaptive::{Adaptive, Decision, Observation, Reason, Rule};
 use millpond::event::{EventHandler, Resized};
 use millpond::testing::HandClock;
-use millpond::{Error, ErrorKind, Maintenance, Pool, PooledConnection, RetryPolicy, WarmUp};
+use millpond::{Budget, Error, ErrorKind, Maintenance, Pool, PooledConnection, RetryPolicy, WarmUp};
 use proptest::prelude::*;
 use simulation::load::{self, Hold, Load};
 use simulation::{Outcome, Sizer, best_fixed, run};
@@ -136,6 +136,7 @@ proptest! {
             let mut now = Observation::default();
             now.interval = Duration::from_millis(millis);
             (now.max_size, now.in_use, now.waiting) = (size, in_use.min(size), waiting);
+            now.waiting_for_room = waiting - waiting / 5;
             (now.longest_wait, now.checkouts, now.outage) = (Duration::from_millis(longest), checkouts, outage);
             now.late = checkouts / 7;
             match rule.observe(&now) {
@@ -158,7 +159,8 @@ proptest! {
 fn one_caller_that_waits_for_seconds_counts_as_much_as_five_that_are_late_once() {
     let mut rule = Rule::new(&Adaptive::between(1, 8));
     let mut seen = Observation::default();
-    (seen.interval, seen.max_size, seen.in_use, seen.waiting) = (SECOND, 2, 2, 1);
+    (seen.interval, seen.max_size, seen.in_use) = (SECOND, 2, 2);
+    (seen.waiting, seen.waiting_for_room) = (1, 1);
     let decisions: Vec<_> = (1..=5)
         .map(|second| {
             seen.longest_wait = second * SECOND;
@@ -348,6 +350,112 @@ fn waiting_for_a_connection_to_be_opened_is_no_reason_to_grow() {
 }
 
 #[test]
+fn waiting_for_a_connection_that_takes_many_intervals_to_open_is_no_reason_to_grow_either() {
+    // With room left, and where all that there is is being opened.
+    for size in [10, 4] {
+        let scene = scene(Adaptive::between(1, 20));
+        scene.pool.resize(size).expect("within the range");
+        let gate = Lab::gate(&scene.lab.connect_gate);
+        let held = (size > 4).then(|| scene.pool.get().expect("it is open"));
+        if size == 4 {
+            scene.pool.refresh();
+        }
+        scene.with_callers(16, || {
+            for _ in 0..10 {
+                scene.clock.advance(SECOND);
+                scene.pool.maintain();
+            }
+            let state = scene.pool.adaptive_state().expect("it adapts");
+            assert_eq!((state.grounds.waiting, scene.pool.stats().max_size), (16, size), "{state:?}");
+            gate.open();
+            eventually("all are served", || scene.pool.stats().waiting == 0);
+        });
+        (0..5).for_each(|_| scene.tick());
+        assert_eq!(scene.pool.stats().max_size, size, "nor what is late in the end");
+        drop(held);
+    }
+}
+
+#[test]
+fn waiting_for_a_place_of_a_budget_is_no_reason_to_grow() {
+    let (lab, clock, budget) = (Lab::new(), HandClock::new(), Budget::new(2));
+    let builder = Pool::builder(lab.manager()).max_size(10).adaptive(Adaptive::between(2, 40)).budget(&budget);
+    let pool = builder.connection_timeout(LONG).clock(clock.clone()).build().expect("it connects");
+    let held = pool.get_many(2).expect("there is room");
+    thread::scope(|scope| {
+        for _ in 0..30 {
+            scope.spawn(|| drop(pool.get()));
+        }
+        let _release = Release(&pool);
+        eventually("they wait", || pool.stats().waiting == 30);
+        for _ in 0..20 {
+            clock.advance(SECOND);
+            pool.maintain();
+        }
+        assert_eq!(pool.stats().max_size, 10, "{:?}", pool.adaptive_state());
+        drop(held);
+        pool.close();
+    });
+}
+
+fn seen(size: u32, in_use: u32, checkouts: u64) -> Observation {
+    let mut seen = Observation::default();
+    seen.interval = SECOND;
+    (seen.max_size, seen.in_use, seen.checkouts) = (size, in_use, checkouts);
+    seen
+}
+
+#[test]
+fn an_interval_in_which_the_process_stood_still_is_neither_load_nor_patience() {
+    // The first one, and one after others: an hour in which four connections were out is not four hours of use.
+    for ordinary in [0, 100] {
+        let mut rule = Rule::new(&Adaptive::between(2, 100));
+        (0..ordinary).for_each(|_| assert_eq!(rule.observe(&seen(6, 4, 100)), Decision::Hold(Reason::Fits)));
+        let mut hour = seen(6, 4, 100);
+        hour.interval = 3600 * SECOND;
+        assert_eq!(rule.observe(&hour), Decision::Hold(Reason::Fits));
+        let mut busy = seen(6, 6, 130);
+        (busy.waiting, busy.waiting_for_room, busy.late, busy.longest_wait) = (10, 10, 20, SECOND / 20);
+        let decisions: Vec<_> = (0..5).map(|_| rule.observe(&busy)).collect();
+        assert!(rule.grounds().demand < 10.0, "{ordinary}: {}", rule.grounds());
+        for decision in decisions {
+            assert!(!matches!(decision, Decision::Grow { to, .. } if to > 20), "{ordinary}: {decision:?}");
+        }
+    }
+    let mut rule = Rule::new(&Adaptive::between(2, 100));
+    (0..300).for_each(|_| _ = rule.observe(&seen(60, 40, 400)));
+    let mut night = seen(60, 2, 40);
+    night.interval = 600 * SECOND;
+    assert_eq!(rule.observe(&night), Decision::Hold(Reason::Fits));
+    assert_eq!(rule.observe(&seen(60, 2, 40)), Decision::Hold(Reason::Fits), "what was needed is not forgotten");
+}
+
+#[test]
+fn an_outage_is_no_patience() {
+    let mut rule = Rule::new(&Adaptive::between(2, 100));
+    (0..300).for_each(|_| _ = rule.observe(&seen(60, 40, 400)));
+    let mut outage = seen(60, 0, 0);
+    outage.outage = true;
+    (0..200).for_each(|_| assert_eq!(rule.observe(&outage), Decision::Hold(Reason::Outage)));
+    (0..10).for_each(|_| assert_eq!(rule.observe(&seen(60, 4, 40)), Decision::Hold(Reason::Fits)));
+}
+
+#[test]
+fn a_pool_that_opens_nothing_yet_decides_before_its_first_caller() {
+    let pool = Pool::builder(Lab::new().manager()).adaptive(Adaptive::between(2, 20).every(Duration::from_millis(10)));
+    let pool = pool.build_lazy().expect("it is well set");
+    eventually("it decides", || pool.adaptive_state().is_some_and(|state| state.grounds.needed > 0));
+}
+
+#[test]
+fn an_interval_that_would_keep_the_keeper_busy_is_refused() {
+    let adaptive = |every| Pool::builder(Lab::new().manager()).adaptive(Adaptive::between(2, 20).every(every)).build();
+    let error = adaptive(Duration::from_nanos(1)).expect_err("too short").to_string();
+    assert!(error.contains("adaptive.every is 1ns, but 10ms is the least"), "{error}");
+    assert!(adaptive(Duration::from_millis(10)).is_ok());
+}
+
+#[test]
 fn sizes_outside_of_the_range_are_refused_until_the_range_is_changed() -> Result<(), Error> {
     let scene = scene(Adaptive::between(2, 8));
     let error = scene.pool.resize(9).expect_err("outside");
@@ -392,7 +500,7 @@ fn settings_that_cannot_be_are_all_named_at_once() {
 #[test]
 fn a_pool_with_threads_grows_by_itself() {
     let lab = Lab::new();
-    let quick = Adaptive::between(1, 4).every(Duration::from_millis(5)).target_wait(Duration::from_millis(1));
+    let quick = Adaptive::between(1, 4).every(Duration::from_millis(10)).target_wait(Duration::from_millis(1));
     let pool = Pool::builder(lab.manager()).max_size(1).adaptive(quick).connection_timeout(LONG).build();
     let pool = pool.expect("it connects");
     let held = pool.get().expect("idle");
@@ -405,7 +513,7 @@ fn a_pool_with_threads_grows_by_itself() {
 #[test]
 fn a_pool_without_threads_grows_while_its_callers_wait() {
     let lab = Lab::new();
-    let quick = Adaptive::between(1, 4).every(Duration::from_millis(5)).target_wait(Duration::from_millis(1));
+    let quick = Adaptive::between(1, 4).every(Duration::from_millis(10)).target_wait(Duration::from_millis(1));
     let builder = Pool::builder(lab.manager()).max_size(1).adaptive(quick).retry(RetryPolicy::default());
     let pool = builder.maintenance(Maintenance::Manual).connection_timeout(LONG).build().expect("it connects");
     pool.maintain();

@@ -52,7 +52,9 @@
 //!   nothing is taken from anybody. The margin is given up by a tenth at a time, each after 1,000 checkouts and five times
 //!   the patience without anybody late.
 //! - **It holds** while connecting fails, while the pool is paused, and while the server hangs: when callers wait and much less
-//!   comes back than usual. Waits then say nothing about the size. Nor do those of the queue that is left afterwards.
+//!   comes back than usual. Waits then say nothing about the size. Nor do those of the queue that is left afterwards. Such
+//!   time is no patience either, nor is that of an interval which is more than four times as long as the one before and as
+//!   [`every`](Adaptive::every): the process stood still, and the rule begins anew after it.
 //!
 //! Between the two conditions, and between a margin that is learnt at two in a hundred and one that is given up at none, there
 //! is enough room that a steady load is left alone. `docs/benchmarks.md` shows the rule beside the best fixed size and beside
@@ -77,6 +79,9 @@ pub use rule::{Observation, Rule};
 use crate::config::{LARGEST, Spell};
 use std::fmt;
 use std::time::Duration;
+
+/// More often the keeper would do little else.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Between which sizes a pool adapts, and how: for [`Builder::adaptive`](crate::Builder::adaptive).
 ///
@@ -133,6 +138,7 @@ impl Adaptive {
 
     /// How often it decides. Default 1 s: a tenth of it is a queue that nobody has seen yet, a tenfold of it is a time-out.
     /// Each decision takes one sample of what is in use, so a program whose own rhythm is this interval should set another.
+    /// At least 10 ms: each decision looks over the whole pool, and what is so short is over before a connection is open.
     pub fn every(mut self, interval: Duration) -> Self {
         self.every = interval;
         self
@@ -195,6 +201,13 @@ impl Adaptive {
             ("adaptive.patience", self.patience),
         ] {
             check(!duration.is_zero(), name, "0 s, but it must be longer than nothing".to_owned());
+        }
+        if !self.every.is_zero() {
+            let words = format!(
+                "{:?}, but {LEAST_INTERVAL:?} is the least: each decision looks over the whole pool",
+                self.every
+            );
+            check(self.every >= LEAST_INTERVAL, "adaptive.every", words);
         }
         problems
     }

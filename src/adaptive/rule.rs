@@ -31,6 +31,9 @@ const CALM_PATIENCES: f64 = 5.0;
 /// The margin is never less than this part of what the formula says. (Where threads are few, nobody else can come.)
 const LEAST_MARGIN: f64 = 0.5;
 
+/// An interval that is so many times as long as the one before, and as is set, says nothing: the process stood still.
+const TOO_LONG: u32 = 4;
+
 /// What happened in an interval, and how things stand at its end.
 ///
 /// # Examples
@@ -57,7 +60,10 @@ pub struct Observation {
     pub in_use: u32,
     /// Callers that wait now.
     pub waiting: u32,
-    /// For how long the first of them has waited.
+    /// Those of them that wait because the pool is full. Not those for whom a connection is being opened, checked or closed, or
+    /// whom a [`Budget`](crate::Budget) has no place for: a larger pool would not help them.
+    pub waiting_for_room: u32,
+    /// For how long the first of all that wait has waited.
     pub longest_wait: Duration,
     /// Connections lent in the interval.
     pub checkouts: u64,
@@ -82,7 +88,7 @@ pub struct Observation {
 /// let mut seen = Observation::default();
 /// seen.interval = Duration::from_secs(1);
 /// (seen.max_size, seen.in_use, seen.checkouts) = (4, 4, 100);
-/// (seen.waiting, seen.longest_wait) = (100, Duration::from_millis(500));
+/// (seen.waiting, seen.waiting_for_room, seen.longest_wait) = (100, 100, Duration::from_millis(500));
 ///
 /// // 200 came in a second, 96 were done, so four connections are half of what is needed; and there is a queue.
 /// let Decision::Grow { to, .. } = rule.observe(&seen) else { panic!("callers wait") };
@@ -92,8 +98,10 @@ pub struct Observation {
 #[derive(Clone, Debug)]
 pub struct Rule {
     settings: Adaptive,
-    /// Seconds that were observed.
+    /// Seconds that were observed, without those that say nothing about the size.
     now: f64,
+    /// How long the interval before was.
+    before: Duration,
     flow: Flow,
     /// At the end of the interval before.
     in_use: u32,
@@ -140,6 +148,9 @@ impl Flow {
         let usual = self.rate() * seconds;
         if self.span > 0.0 && offered > usual + JUMP * usual.max(1.0).sqrt() {
             (self.offered, self.span) = (0.0, 0.0);
+            // Of the use time so much is kept as is just believed, so that what comes now soon outweighs it.
+            let kept = (BELIEVED / self.finished.max(BELIEVED)).min(1.0);
+            (self.busy, self.finished) = (self.busy * kept, self.finished * kept);
         }
     }
 
@@ -160,6 +171,7 @@ impl Rule {
         Self {
             settings: settings.clone(),
             now: 0.0,
+            before: settings.every,
             flow: Flow::default(),
             in_use: 0,
             waiting: 0,
@@ -193,7 +205,10 @@ impl Rule {
         if seconds <= 0.0 {
             return Decision::Hold(Reason::Fits);
         }
-        self.now += seconds;
+        let usual = self.settings.every.max(std::mem::replace(&mut self.before, seen.interval));
+        if seen.interval > usual.saturating_mul(TOO_LONG) {
+            return self.begin_anew(seen);
+        }
         let (in_use, waiting) = (f64::from(seen.in_use), f64::from(seen.waiting));
         let (in_use_before, waiting_before) = (f64::from(self.in_use), f64::from(self.waiting));
         (self.in_use, self.waiting) = (seen.in_use, seen.waiting);
@@ -208,6 +223,7 @@ impl Rule {
             (self.debt, self.clearing) = (0.0, true);
             return Decision::Hold(if seen.outage { Reason::Outage } else { Reason::Stalled });
         }
+        self.now += seconds;
         if seen.waiting > 0 {
             self.flow.notice_jump(offered, seconds);
         }
@@ -219,7 +235,8 @@ impl Rule {
             (self.debt, self.clearing, self.resized) = (0.0, true, self.now);
             return Decision::Grow { to, reason };
         }
-        if self.clearing && waiting >= waiting_before {
+        let starved = seen.waiting > 0 && seen.waiting_for_room == 0;
+        if self.clearing && waiting >= waiting_before && !starved {
             // The queue is not getting shorter by itself, so its waits count from now on.
             self.clearing = false;
         }
@@ -230,6 +247,14 @@ impl Rule {
             }
             None => Decision::Hold(Reason::Fits),
         }
+    }
+
+    /// One sample of what is in use stands for no long time, nor is that time patience. What was learnt before is kept.
+    fn begin_anew(&mut self, seen: &Observation) -> Decision {
+        (self.in_use, self.waiting) = (seen.in_use, seen.waiting);
+        (self.debt, self.missed, self.clearing) = (0.0, 0.0, true);
+        (self.grounds.late, self.grounds.waiting) = (seen.late, seen.waiting);
+        Decision::Hold(Reason::Fits)
     }
 
     /// Whether much less comes back than usual while callers wait: the server hangs, and more connections would hang too.
@@ -256,8 +281,8 @@ impl Rule {
         let use_time = self.flow.use_time();
         let demand = match use_time {
             Some(use_time) => self.flow.rate() * use_time,
-            // Nothing has come back yet, so it is not known: twice as many as are in use while callers wait.
-            None if seen.waiting > 0 => 2.0 * f64::from(seen.in_use),
+            // Nothing has come back yet, so it is not known: twice as many as are in use while callers wait for room.
+            None if seen.waiting_for_room > 0 => 2.0 * f64::from(seen.in_use),
             None => f64::from(seen.in_use),
         };
         self.grounds.per_second = self.flow.rate();
@@ -276,12 +301,16 @@ impl Rule {
     }
 
     fn note_late(&mut self, seen: &Observation, offered: f64) {
+        if seen.waiting > 0 && seen.waiting_for_room == 0 && seen.longest_wait >= seen.interval {
+            // What has piled up for want of something else will be late when that is over, and the pool full of it.
+            self.clearing = true;
+        }
         if self.clearing {
             self.debt = 0.0;
             self.clearing = seen.waiting > 0;
         } else {
             // Who has waited for a whole interval is late again in each, or one caller alone would never be noticed.
-            let lingering = if seen.longest_wait >= seen.interval { seen.waiting } else { 0 };
+            let lingering = if seen.longest_wait >= seen.interval { seen.waiting_for_room } else { 0 };
             self.debt = (self.debt + seen.late as f64 + f64::from(lingering) - ALLOWED * offered).max(0.0);
         }
         self.calm.0 += offered;
@@ -297,7 +326,7 @@ impl Rule {
 
     /// A larger size, if too many were late: what the demand needs; or, where that is there already, a tenth more.
     fn grown(&mut self, seen: &Observation, demand: f64, shorter: bool) -> Option<(u32, Reason)> {
-        let late_now = if seen.longest_wait > self.settings.target_wait { seen.waiting } else { 0 };
+        let late_now = if seen.longest_wait > self.settings.target_wait { seen.waiting_for_room } else { 0 };
         let size = seen.max_size;
         let bearable = DEBT.max(DEBT_SECONDS * LATE_SHARE * self.flow.rate());
         if self.debt + f64::from(late_now) < bearable || size >= self.settings.ceiling() {

@@ -17,11 +17,9 @@ pub(super) fn tick<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     }
     let state = adapting_now.decide(now, core);
     core.alarm.at(adapting_now.due());
-    drop(adapting);
-    match state.decision {
-        Decision::Grow { to, reason } | Decision::Shrink { to, reason } => {
-            core.resize_because(to, reason, Some(&state.grounds));
-        }
-        Decision::Hold(_) => {}
+    if let Decision::Grow { to, reason } | Decision::Shrink { to, reason } = state.decision {
+        core.wish(to, reason, Some(state.grounds));
+        drop(adapting);
+        core.fulfil();
     }
 }

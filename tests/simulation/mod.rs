@@ -218,6 +218,13 @@ impl<'a> Simulated<'a> {
         self.open();
     }
 
+    /// As a pool says of itself.
+    fn waiting_for_room(&self) -> u32 {
+        let coming = self.taken().saturating_sub(self.in_use);
+        let full = self.taken() >= self.max_size && coming <= self.in_use;
+        if full { (self.queue.len() as u32).saturating_sub(coming) } else { 0 }
+    }
+
     fn taken(&self) -> u32 {
         self.in_use + self.idle + self.connecting
     }
@@ -252,6 +259,7 @@ impl Decider {
                 let mut seen = Observation::default();
                 seen.interval = Duration::from_nanos(EVERY);
                 (seen.max_size, seen.in_use, seen.waiting) = (size, pool.in_use, pool.queue.len() as u32);
+                seen.waiting_for_room = pool.waiting_for_room();
                 let longest = pool.queue.front().map_or(0, |caller| pool.now - caller.since);
                 seen.longest_wait = Duration::from_nanos(longest);
                 seen.checkouts = pool.checkouts - self.checkouts;

@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::{CloseReason, Resized};
 use crate::manager::Manager;
-use crate::pool::rack::Phase;
+use crate::pool::rack::{Numbers, Phase};
 use crate::sync::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,22 @@ use std::time::Duration;
 /// What is waited for longer than this is late: never, in a pool of a fixed size.
 pub(crate) fn late_after(adaptive: Option<&Adaptive>) -> u64 {
     adaptive.map_or(u64::MAX, |adaptive| u64::try_from(adaptive.target().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What the maximum is to be, and why.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    to: u32,
+    reason: Reason,
+    grounds: Option<Grounds>,
+}
+
+/// Who waits because the pool is full. What is taken and not lent is being opened, checked or closed, and about to serve
+/// somebody; where that is the most of it, all wait for that.
+fn waiting_for_room(numbers: &Numbers, in_use: u32) -> u32 {
+    let coming = numbers.taken.saturating_sub(in_use);
+    let full = numbers.phase == Phase::Open && numbers.taken >= numbers.max_size && coming <= in_use;
+    if full { numbers.waiting.saturating_sub(coming) } else { 0 }
 }
 
 /// A rule at work on a pool, and what the pool had counted when it decided last.
@@ -57,6 +73,7 @@ impl Adapting {
             min_idle: numbers.min_idle,
             in_use: stats.in_use,
             waiting: numbers.waiting,
+            waiting_for_room: waiting_for_room(&numbers, stats.in_use),
             longest_wait: numbers.waiting_since.map_or(Duration::ZERO, |since| now.since(since)),
             checkouts: stats.checkouts.saturating_sub(self.checkouts),
             gave_up: gave_up.saturating_sub(self.gave_up),
@@ -73,6 +90,14 @@ impl Adapting {
 }
 
 impl<M: Manager> Core<M> {
+    /// Asks for the first decision: else its interval would last until somebody comes.
+    pub(crate) fn adapt_from_now(&self) {
+        let due = self.adapting.lock().as_ref().map(Adapting::due);
+        if let Some(due) = due {
+            self.alarm.at(due);
+        }
+    }
+
     pub(crate) fn adaptive(&self) -> Option<Adaptive> {
         self.adapting.lock().as_ref().map(|adapting| adapting.settings.clone())
     }
@@ -98,8 +123,11 @@ impl<M: Manager> Core<M> {
             adapting.observe(now, self);
             adapting
         });
-        *self.adapting.lock() = adapting;
-        self.resize_because(size, Reason::ByHand, None);
+        let mut current = self.adapting.lock();
+        *current = adapting;
+        self.wish(size, Reason::ByHand, None);
+        drop(current);
+        self.fulfil();
         self.alarm.at(now);
         Ok(())
     }
@@ -109,15 +137,37 @@ impl<M: Manager> Core<M> {
         if let Some(problem) = self.adaptive().and_then(|adaptive| adaptive.refuses(max_size)) {
             return Err(Error::config(&[problem]));
         }
-        if let Some(adapting) = &mut *self.adapting.lock() {
+        let mut adapting = self.adapting.lock();
+        if let Some(adapting) = &mut *adapting {
             adapting.rule.resized_by_hand();
         }
-        self.resize_because(max_size, Reason::ByHand, None);
+        self.wish(max_size, Reason::ByHand, None);
+        drop(adapting);
+        self.fulfil();
         Ok(())
     }
 
-    /// Changes the maximum, and tells.
-    pub(crate) fn resize_because(self: &Arc<Self>, to: u32, reason: Reason, grounds: Option<&Grounds>) {
+    /// Writes down what the maximum is to be. To be called under the lock of `adapting`, so that a decision of the rule is
+    /// either before a command by hand or takes it into account.
+    pub(crate) fn wish(&self, to: u32, reason: Reason, grounds: Option<Grounds>) {
+        *self.wished.lock() = Some(Arc::new(Wish { to, reason, grounds }));
+    }
+
+    /// Changes the maximum to what was wished last, and tells. Resizing may call the user's functions, so no lock is held
+    /// meanwhile; who has been overtaken by a later wish does that one again, in case its own came after it.
+    pub(crate) fn fulfil(self: &Arc<Self>) {
+        let mut done = None;
+        loop {
+            let last = self.wished.lock().clone();
+            let Some(wish) = last.filter(|last| done.as_ref().is_none_or(|done| !Arc::ptr_eq(done, last))) else {
+                break;
+            };
+            self.resize_because(wish.to, wish.reason, wish.grounds.as_ref());
+            done = Some(wish);
+        }
+    }
+
+    fn resize_because(self: &Arc<Self>, to: u32, reason: Reason, grounds: Option<&Grounds>) {
         let (from, surplus) = self.rack.resize(to);
         retire_all(surplus, CloseReason::Resize);
         self.open_wanted();
@@ -146,5 +196,21 @@ impl<M: Manager> Core<M> {
                 self.counters.gave_up.add();
             }
         }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::Pool;
+
+    #[test]
+    fn a_decision_that_is_carried_out_late_does_not_undo_what_was_set_by_hand_meanwhile() {
+        let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).max_size(50).build_lazy().expect("well set");
+        let core = &pool.core;
+        core.wish(2, Reason::Idle, None);
+        pool.resize(70).expect("well set");
+        core.fulfil();
+        assert_eq!(pool.stats().max_size, 70);
     }
 }

@@ -60,6 +60,7 @@ impl<M: Manager> Core<M> {
             leak_threshold: Mutex::new(settings.leak_threshold),
             late_after: late_after(settings.adaptive.as_ref()).into(),
             adapting: Mutex::new(settings.adaptive.clone().map(|adaptive| Adapting::new(adaptive, clock.now()))),
+            wished: Mutex::new(None),
             timed: settings.use_times || handler.is_some(),
             careful: settings.check_on_caller || settings.nested == Nested::Deny,
             observed: hooks.on_return.is_some() || handler.is_some(),

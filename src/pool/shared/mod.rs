@@ -18,7 +18,7 @@ pub(crate) mod rules;
 mod sharing;
 mod warm;
 
-pub(crate) use adapt::{Adapting, late_after};
+pub(crate) use adapt::{Adapting, Wish, late_after};
 pub(crate) use birth::Parts;
 pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
@@ -90,6 +90,8 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) connection_timeout: RwLock<Duration>,
     pub(crate) leak_threshold: Mutex<Option<Duration>>,
     pub(crate) adapting: Mutex<Option<Adapting>>,
+    /// What the maximum was last wished to be, by hand or by the rule.
+    pub(crate) wished: Mutex<Option<Arc<Wish>>>,
     /// From how many nanoseconds on a wait in a full pool is counted as late.
     pub(crate) late_after: AtomicU64,
     /// A checkout has more to look at than the shelf: the r2d2 module's, and where nested ones are refused.

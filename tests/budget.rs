@@ -431,6 +431,24 @@ fn pools_with_threads_and_without_do_not_share_a_budget() -> Result<(), Error> {
 }
 
 #[test]
+fn callers_of_a_pool_that_has_all_of_the_budget_are_served_in_turn() -> Result<(), Error> {
+    for by_hand in [false, true] {
+        let (lab, budget) = (Lab::new(), Budget::new(2));
+        let builder = Pool::builder(lab.manager()).max_size(10).connection_timeout(SOON).budget(&budget);
+        let pool = if by_hand { builder.clock(millpond::testing::HandClock::new()) } else { builder }.build_lazy()?;
+        let held = pool.get_many(2)?;
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..30).map(|_| scope.spawn(|| pool.get().map(drop))).collect();
+            eventually("all wait", || pool.stats().waiting == 30);
+            drop(held);
+            callers.into_iter().try_for_each(|caller| caller.join().expect("no panic"))
+        })?;
+        assert_eq!((lab.most_live.load(SeqCst), budget.stats().given_up), (2, 0));
+    }
+    Ok(())
+}
+
+#[test]
 fn a_connection_that_is_slow_to_close_is_waited_for_and_then_gives_its_place_away() -> Result<(), Error> {
     let (lab, budget) = (Lab::new(), Budget::new(1));
     let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));

@@ -49,6 +49,13 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// The beginning of the tick that is so many after this one's: the same at every time of asking.
+    pub(crate) fn ticks_on(self, ticks: i32) -> Self {
+        Self((self.0 >> TICK_SHIFT).saturating_add_signed(i64::from(ticks)) << TICK_SHIFT)
+    }
+}
+
 const TICK_SHIFT: u32 = 20;
 
 fn nanos(duration: Duration) -> u64 {

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::{Folder, Gate, LONG, Lab, Refused, Scripted, assert_healthy, eventually};
@@ -101,23 +101,70 @@ fn a_shard_that_hangs_costs_its_own_row_and_the_caller_returns_at_the_deadline()
 }
 
 #[test]
+fn as_many_dead_shards_as_the_limit_spoil_their_own_rows_only() {
+    for scoped in [false, true] {
+        let (_labs, pools) = shards::<16>();
+        // Two pools have no connection to give, and in a third one the closure hangs.
+        let held = [0, 1].map(|n: usize| pools[n].1.get().expect("one is there"));
+        let gate = Arc::new(Gate::default());
+        let hangs = Arc::clone(&gate);
+        let work = move |n: &usize, _: &mut _| {
+            if *n == 2 {
+                hangs.pass();
+            }
+            Ok::<_, Refused>(*n)
+        };
+        let rows = if scoped {
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    eventually("all others are done", || {
+                        pools[3..].iter().all(|(_, pool)| pool.stats().checkouts == 1)
+                    });
+                    gate.open();
+                });
+                fan_out_scoped(pools.clone(), 2, SOON, work)
+            })
+        } else {
+            fan_out(pools.clone(), 2, SOON, work)
+        };
+        let good: Vec<_> = rows.ok().map(|(n, _)| *n).filter(|n| *n > 2).collect();
+        assert_eq!(good, (3..16).collect::<Vec<_>>(), "{rows}");
+        assert!(rows.rows()[..2].iter().all(|row| row.result.is_err()), "{rows}");
+        gate.open();
+        drop(held);
+        nobody_has(&pools);
+    }
+}
+
+#[test]
+fn after_a_complete_fan_out_nobody_else_has_what_its_closure_captured() {
+    let (_labs, pools) = shards::<4>();
+    for _ in 0..200 {
+        let sum = Arc::new(AtomicU32::new(0));
+        let summed = Arc::clone(&sum);
+        let rows = fan_out(pools.clone(), 4, LONG, move |n, _| {
+            summed.fetch_add(*n as u32, SeqCst);
+            Ok::<_, Refused>(())
+        });
+        assert!(rows.is_complete());
+        let sum = Arc::into_inner(sum).expect("the threads have let go of it");
+        assert_eq!(sum.into_inner(), 6);
+    }
+}
+
+#[test]
 fn rows_that_have_not_begun_at_the_deadline_never_do() {
     let (_labs, pools) = shards::<4>();
-    let gate = Arc::new(Gate::default());
-    let begun = Arc::new(Mutex::new(Vec::new()));
-    let (hangs, list) = (Arc::clone(&gate), Arc::clone(&begun));
-    let rows = fan_out(pools.clone(), 1, Duration::from_millis(100), move |n, _| {
-        list.lock().expect("no panic").push(*n);
-        hangs.pass();
+    let begun = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&begun);
+    let rows = fan_out(pools, 1, Duration::ZERO, move |_, _| {
+        count.fetch_add(1, SeqCst);
         Ok::<_, Refused>(())
     });
-    assert_eq!(outcomes(&rows)[1..], ["1", "2", "3"].map(|n| format!("{n} Deadline {{ began: false }}")));
-    assert!(rows.rows()[1..].iter().all(|row| row.took.is_zero()));
-    gate.open();
-    nobody_has(&pools);
-    drop(pools);
-    eventually("the thread has ended", || Arc::strong_count(&begun) == 1);
-    assert!(begun.lock().expect("no panic").len() <= 1);
+    assert_eq!(outcomes(&rows), ["0", "1", "2", "3"].map(|n| format!("{n} Deadline {{ began: false }}")));
+    assert!(rows.rows().iter().all(|row| row.took.is_zero()));
+    eventually("the threads have ended", || Arc::strong_count(&begun) == 1);
+    assert_eq!(begun.load(SeqCst), 0);
 }
 
 #[test]
@@ -161,7 +208,7 @@ fn a_scoped_fan_out_borrows_and_waits_for_what_has_begun() {
     let gate = Gate::default();
     let rows = thread::scope(|scope| {
         scope.spawn(|| {
-            eventually("one row hangs", || gate.waiting.load(SeqCst) == 1);
+            eventually("all rows hang, each beside the one before it", || gate.waiting.load(SeqCst) == 4);
             thread::sleep(SOON); // the deadline passes
             gate.open();
         });
@@ -171,8 +218,7 @@ fn a_scoped_fan_out_borrows_and_waits_for_what_has_begun() {
             Ok::<_, Refused>(*n)
         })
     });
-    let late = |n: u32| format!("{n} Deadline {{ began: false }}");
-    assert_eq!((outcomes(&rows), done.load(SeqCst)), (vec!["0 0".to_owned(), late(1), late(2), late(3)], 1));
+    assert_eq!((outcomes(&rows), done.load(SeqCst)), (["0 0", "1 1", "2 2", "3 3"].map(str::to_owned).to_vec(), 4));
     nobody_has(&pools);
 }
 

@@ -628,3 +628,178 @@ fn the_numbers_of_all_have_stable_names() {
     );
     assert_eq!((&json["pools"], &json["created"], &json["max_size"]), (&1.into(), &1.into(), &2.into()));
 }
+
+#[test]
+fn a_time_out_that_is_too_short_for_a_test_condemns_no_pool() -> Result<(), Error> {
+    for timeout in [Duration::ZERO, Duration::from_micros(20), Duration::from_millis(1)] {
+        let house = House::new();
+        let pools = Pools::new(house.provider());
+        let pool = pools.pool(&"acme")?;
+        let recovery = pools.recover(&"acme", timeout);
+        assert!(matches!(recovery.action, RecoveryAction::LeftAlone | RecoveryAction::Nothing), "{recovery}");
+        pool.with(|_| ())?;
+        assert_eq!(house.made("acme"), 1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_caller_goes_on_through_any_number_of_replaced_pools() -> Result<(), Error> {
+    let house = House::new();
+    let pools = Pools::new(house.provider());
+    let mut held = vec![pools.get(&"acme")?, pools.get(&"acme")?];
+    thread::scope(|scope| {
+        let waiters = [
+            scope.spawn(|| pools.with(&"acme", |_| ())),
+            scope.spawn(|| pools.get(&"acme").map(drop)),
+            scope.spawn(|| pools.get_timeout(&"acme", LONG).map(drop)),
+        ];
+        for _ in 0..3 {
+            eventually("they wait", || pools.stats().waiting == 3);
+            let old = pools.remove(&"acme").expect("it is there");
+            // Whoever comes next finds a pool of which everything is borrowed.
+            held.extend([pools.get(&"acme").expect("a new one"), pools.get(&"acme").expect("a new one")]);
+            old.close();
+        }
+        eventually("they wait", || pools.stats().waiting == 3);
+        held.clear();
+        for waiter in waiters {
+            waiter.join().expect("no panic").expect("nobody meets a closed pool");
+        }
+    });
+    Ok(())
+}
+
+#[test]
+fn a_provider_that_hangs_is_let_go_of() {
+    let house = House::new();
+    let pools = Pools::new(house.provider());
+    let gate = house.gate("acme");
+    thread::scope(|scope| {
+        let first = scope.spawn(|| pools.pool(&"acme"));
+        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        house.gates.lock().expect("no panic").clear();
+        let waiter = scope.spawn(|| pools.get_timeout(&"acme", LONG).map(drop));
+        eventually("somebody waits for it", || pools.stats().awaiting == 1);
+        assert!(pools.remove(&"acme").is_none());
+        waiter.join().expect("no panic").expect("it has called the provider itself");
+        gate.open();
+        let late = first.join().expect("no panic").expect("the key's pool");
+        assert!(late.stats().checkouts == 1 && pools.len() == 1, "not one of its own");
+        let gate = house.gate("other");
+        let hangs = scope.spawn(|| pools.pool(&"other"));
+        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        let recovery = pools.recover(&"other", Duration::from_millis(20));
+        assert_eq!(recovery.action, RecoveryAction::ProviderFailed);
+        house.gates.lock().expect("no panic").clear();
+        pools.with(&"other", |_| ()).expect("the provider is called anew");
+        gate.open();
+        assert!(hangs.join().expect("no panic").is_ok());
+    });
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Unspeakable;
+
+impl std::fmt::Debug for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::panic::resume_unwind(Box::new("no name"))
+    }
+}
+
+#[test]
+fn a_key_whose_debug_panics_is_an_error_and_blocks_nobody() {
+    let pools =
+        Pools::new(|_: &Unspeakable| -> Result<Pool<Scripted>, Error> { std::panic::resume_unwind(Box::new("no")) });
+    for _ in 0..2 {
+        let error = pools.pool(&Unspeakable).expect_err("the provider panicked");
+        assert!(error.to_string().contains("a key whose Debug panics"), "{error}");
+        assert_eq!(pools.stats().making, 0);
+    }
+}
+
+#[test]
+fn one_pool_that_is_returned_again_is_counted_once_and_not_called_a_new_one() -> Result<(), Error> {
+    let shared = House::new().make("shared")?;
+    let pools = Pools::new(move |_: &u32| Ok(shared.clone()));
+    pools.with(&1, |_| ())?;
+    let recovery = pools.recover_with(&1, LONG, |_| Err::<(), _>(Refused(1)));
+    assert_eq!(
+        (recovery.action, pools.stats().checkouts),
+        (RecoveryAction::LeftAlone, pools.pool(&1)?.stats().checkouts)
+    );
+    Ok(())
+}
+
+#[test]
+fn a_pool_whose_connection_came_back_just_now_is_not_the_oldest() -> Result<(), Error> {
+    let clock = HandClock::new();
+    let hand = clock.clone();
+    let provider = move |_: &u32| Pool::builder(|| Ok::<_, io::Error>(())).clock(hand.clone()).build_lazy();
+    let pools = Pools::builder(provider)
+        .max_pools(2)
+        .idle_timeout(Some(Duration::from_secs(60)))
+        .clock(clock.clone())
+        .build()?;
+    let held = pools.get(&1)?;
+    clock.advance(Duration::from_secs(30));
+    pools.with(&2, |_| ())?;
+    clock.advance(Duration::from_secs(40));
+    drop(held);
+    assert_eq!(pools.evict_idle(), 0);
+    pools.with(&3, |_| ())?;
+    let mut keys = pools.keys();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 3]);
+    Ok(())
+}
+
+#[test]
+fn numbers_are_taken_without_keeping_pools_and_never_go_down() {
+    let provider = |_: &u32| Pool::builder(|| Ok::<_, io::Error>(())).build_lazy();
+    let pools = Pools::builder(provider).max_pools(10).build().expect("the settings are good");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = pools.stats();
+            while !done.load(SeqCst) {
+                let stats = pools.stats();
+                assert!(stats.opened >= last.opened && stats.checkouts >= last.checkouts, "{last:?} {stats:?}");
+                last = stats;
+            }
+        });
+        let most = (0..2000).map(|key| {
+            pools.with(&key, |()| ()).expect("it can be had");
+            pools.len()
+        });
+        let most = most.max();
+        done.store(true, SeqCst);
+        assert_eq!(most, Some(10));
+    });
+}
+
+static CLONES: AtomicU32 = AtomicU32::new(0);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Counted(u32);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        CLONES.fetch_add(1, SeqCst);
+        Self(self.0)
+    }
+}
+
+#[test]
+fn making_pools_while_too_many_are_in_use_does_not_look_over_all_of_them_each_time() -> Result<(), Error> {
+    let provider = |_: &Counted| Pool::builder(|| Ok::<_, io::Error>(())).build_lazy();
+    let clock = HandClock::new();
+    let pools = Pools::builder(provider).max_pools(1).clock(clock.clone()).build()?;
+    let held: Vec<_> = (0..500).map(|n| pools.pool(&Counted(n))).collect::<Result<_, _>>()?;
+    assert!(CLONES.load(SeqCst) < 500 * 10, "{CLONES:?}");
+    drop(held);
+    clock.advance(Duration::from_millis(20));
+    drop(pools.pool(&Counted(500))?);
+    assert_eq!(pools.len(), 1);
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 mod round;
 mod rows;
+mod turns;
 
 pub(crate) use round::{Run, detached, scoped};
 pub use rows::{FanOut, FanOutError, FanOutRow};
@@ -18,13 +19,20 @@ use std::time::Duration;
 /// so that its error can still say why there was none. It is an error of its row alone that a pool has no connection, that
 /// `f` fails, or that `f` panics.
 ///
-/// Nothing can end a query that hangs in a driver. So the threads (`millpond-fan-out`, at most `limit` of them, and no more than
-/// there are pools) are not scoped: a row that has not ended at the deadline says so, while its thread goes on until `f`
-/// returns, and gives the connection back then. That is why everything here must be `'static`, and why drivers want
-/// time-outs of their own. Rows that have not begun at the deadline do not begin. While a thread hangs, the others go on with
-/// the other rows. For closures that borrow, see [`fan_out_scoped`].
+/// Nothing can end a query that hangs in a driver. So the threads (`millpond-fan-out`) are not scoped: a row that has not ended
+/// at the deadline says so, while its thread goes on until `f` returns, and gives the connection back then. That is why
+/// everything here must be `'static`, and why drivers want time-outs of their own. When every row has ended, so have the
+/// threads' parts in `f`: what it has captured is only the caller's again. For closures that borrow, see [`fan_out_scoped`].
 ///
-/// With a limit of 0 no row can begin, and each says so. `Duration::MAX` waits for all.
+/// What `limit` counts are the rows that are within their share of the time: what is left to the deadline when a row begins,
+/// divided by the rounds which are needed then. A row that takes longer, because it waits for a connection of a dead server or
+/// because `f` hangs, goes on, but does not count any more, and while there are rows that have not begun another thread takes
+/// the next one. So however small the limit, a slow or dead pool spoils its own row only, and every row begins before the
+/// deadline. At worst, where all hang, there are as many threads as there are pools. With 16 pools, a limit of 4 and a deadline
+/// of 2 s, the first four rows have 500 ms each.
+///
+/// With a limit of 0 no row can begin, and each says so. `Duration::MAX` waits for all; there are no shares then, and the limit
+/// is strict.
 ///
 /// # Examples
 ///
@@ -70,7 +78,8 @@ where
 }
 
 /// The same with scoped threads, for closures that borrow. In return the deadline is kept only by what waits: no row begins
-/// after it, and no row waits for a connection beyond it, but a row that has begun is waited for, however long `f` takes.
+/// after it, and no row waits for a connection beyond it, but a row that has begun is waited for, however long `f` takes. Until
+/// the deadline, one that hangs does not keep the others from their turns here either.
 ///
 /// # Examples
 ///

@@ -1,14 +1,14 @@
-//! The engine: threads that take one row after another, and somebody who collects what they say until the deadline.
+//! The engine: threads that take one row after another, and somebody who starts them and listens until the deadline.
 
 use super::rows::{FanOut, FanOutError, FanOutRow};
+use super::turns::Turns;
 use crate::clock::{Clock, Moment};
 use crate::error::Panicked;
 use crate::{Error, ErrorKind};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -33,77 +33,105 @@ struct Ended<R, E> {
     took: Duration,
 }
 
+/// What has come of a row, and how long it took.
+type Outcome<R, E> = (Result<R, FanOutError<E>>, Duration);
+
 /// Rows that are to be done by a deadline.
 struct Round<K, T> {
     targets: Vec<(K, T)>,
-    /// When each row began; zero where it has not.
-    began: Vec<AtomicU64>,
-    next: AtomicUsize,
+    turns: Turns,
     deadline: Moment,
 }
 
 impl<K, T> Round<K, T> {
-    fn new(targets: Vec<(K, T)>, deadline: Duration) -> Self {
-        let began = targets.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { targets, began, next: AtomicUsize::new(0), deadline: Clock::System.now().after(deadline) }
+    fn new(targets: Vec<(K, T)>, limit: usize, deadline: Duration) -> Self {
+        let deadline = Clock::System.now().after(deadline);
+        Self { turns: Turns::new(targets.len(), limit, deadline), targets, deadline }
     }
 
-    /// Does one row after another until none is left or the deadline has passed.
-    fn work<R, E>(&self, run: impl Fn(Run<'_, K, T>) -> Result<R, FanOutError<E>>, ended: &Sender<Ended<R, E>>) {
+    /// Does one row after another until this thread is of no more use. Tells of all but the last one, which it returns.
+    fn work<R, E>(
+        &self,
+        run: impl Fn(Run<'_, K, T>) -> Result<R, FanOutError<E>>,
+        told: &Sender<Ended<R, E>>,
+    ) -> Option<Ended<R, E>> {
+        let mut turn = self.turns.next(None, Clock::System.now())?;
         loop {
-            // Relaxed: all that the threads tell each other is which row is taken.
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let (Some((key, target)), Some(began)) = (self.targets.get(index), self.began.get(index)) else { return };
-            let now = Clock::System.now();
-            if now >= self.deadline {
-                return;
-            }
-            // Relaxed: whoever collects reads it for a figure in the report.
-            began.store(now.to_bits(), Ordering::Relaxed);
-            let row = Run { key, target, left: self.left(now) };
+            let (key, target) = self.targets.get(turn.row)?;
+            let left = if self.deadline == Moment::NEVER { Duration::MAX } else { self.deadline.since(turn.began) };
+            let row = Run { key, target, left };
             // Closures of users are guarded where they are called; this is for whatever else is theirs, such as a key's `Hash`.
             let result = catch_unwind(AssertUnwindSafe(|| run(row)))
                 .unwrap_or_else(|payload| Err(FanOutError::Panicked(Panicked::caught("the row", payload).message)));
-            let took = Clock::System.now().since(now);
-            if ended.send(Ended { index, result, took }).is_err() {
-                return; // Nobody listens any more: the deadline has passed.
+            let now = Clock::System.now();
+            let ended = Ended { index: turn.row, result, took: now.since(turn.began) };
+            match self.turns.next(Some(turn), now) {
+                None => return Some(ended),
+                // Where nobody listens any more, the deadline has passed.
+                Some(next) => told.send(ended).ok().map(|()| turn = next)?,
             }
         }
     }
 
-    fn left(&self, now: Moment) -> Duration {
-        if self.deadline == Moment::NEVER { Duration::MAX } else { self.deadline.since(now) }
+    /// Starts threads as they are wanted, and listens to them until the last one has ended or the deadline has passed.
+    fn conduct<R, E>(
+        &self,
+        told: Sender<Ended<R, E>>,
+        ended: &Receiver<Ended<R, E>>,
+        mut start: impl FnMut(Sender<Ended<R, E>>) -> io::Result<()>,
+    ) -> Result<Vec<Ended<R, E>>, Error> {
+        let (mut all, mut threads, mut told) = (Vec::new(), 0_usize, Some(told));
+        loop {
+            while let Some(told) = told.as_ref().filter(|_| self.turns.wants_thread(Clock::System.now())) {
+                match start(told.clone()) {
+                    Ok(()) => threads += 1,
+                    Err(error) => {
+                        self.turns.not_started();
+                        if threads == 0 {
+                            let text = "no thread can be started for the fan-out".to_owned();
+                            return Err(Error::with_cause(ErrorKind::Connect, text, Some(Arc::new(error))));
+                        }
+                        log::debug!("a fan-out goes on with the {threads} threads that were started: {error}");
+                        break;
+                    }
+                }
+            }
+            let until = self.turns.next_wanted(Clock::System.now());
+            if until.is_none() {
+                // From now on only threads have one, and when the last of them ends, so does the waiting.
+                told = None;
+            }
+            match receive(ended, until.unwrap_or(Moment::NEVER).min(self.deadline)) {
+                Ok(one) => all.push(one),
+                Err(RecvTimeoutError::Timeout) if Clock::System.now() < self.deadline => {}
+                Err(_) => return Ok(all),
+            }
+        }
     }
 
-    /// The results of all rows: of those that end before the threads do and before `patience` says that it is over.
-    fn collect<R, E>(
-        &self,
-        ended: &Receiver<Ended<R, E>>,
-        patience: impl Fn() -> Duration,
-    ) -> Vec<(Result<R, FanOutError<E>>, Duration)> {
+    /// What has come of each row, in order.
+    fn outcomes<R, E>(&self, ended: impl Iterator<Item = Ended<R, E>>) -> Vec<Outcome<R, E>> {
         let mut results: Vec<_> = self.targets.iter().map(|_| None).collect();
-        for _ in 0..results.len() {
-            let next = match patience() {
-                Duration::MAX => ended.recv().ok(),
-                left => ended.recv_timeout(left).ok(),
-            };
-            let Some(Ended { index, result, took }) = next else { break };
+        for Ended { index, result, took } in ended {
             if let Some(place) = results.get_mut(index) {
                 *place = Some((result, took));
             }
         }
-        let now = Clock::System.now();
-        let all = results.into_iter().zip(&self.began);
-        all.map(|(result, began)| result.unwrap_or_else(|| unfinished(began, now))).collect()
+        let (now, began) = (Clock::System.now(), self.turns.began());
+        let unfinished = |began: Option<&Moment>| {
+            let took = began.map_or(Duration::ZERO, |began| now.since(*began));
+            (Err(FanOutError::Deadline { began: began.is_some() }), took)
+        };
+        let all = results.into_iter().enumerate();
+        all.map(|(index, result)| result.unwrap_or_else(|| unfinished(began.get(index)))).collect()
     }
 }
 
-/// Of a row that has not ended at the deadline.
-fn unfinished<R, E>(began: &AtomicU64, now: Moment) -> (Result<R, FanOutError<E>>, Duration) {
-    match began.load(Ordering::Relaxed) {
-        0 => (Err(FanOutError::Deadline { began: false }), Duration::ZERO),
-        bits => (Err(FanOutError::Deadline { began: true }), now.since(Moment::from_bits(bits))),
+fn receive<T>(from: &Receiver<T>, until: Moment) -> Result<T, RecvTimeoutError> {
+    if until == Moment::NEVER {
+        return from.recv().map_err(|_| RecvTimeoutError::Disconnected);
     }
+    from.recv_timeout(until.since(Clock::System.now()))
 }
 
 /// On threads that are left to themselves at the deadline.
@@ -119,21 +147,27 @@ where
     R: Send + 'static,
     E: Send + 'static,
 {
-    let job = Arc::new((Round::new(targets, deadline), run));
+    let job = Arc::new((Round::new(targets, limit, deadline), run));
     let round = &job.0;
     let keys = || round.targets.iter().map(|(key, _)| key.clone());
-    let (told, ended) = unbounded();
-    let started = start(limit, round.targets.len(), || {
-        let (job, told) = (Arc::clone(&job), told.clone());
-        thread().spawn(move || job.0.work(&job.1, &told)).map(drop)
-    });
-    if let Err(error) = started {
+    if let Err(error) = refuse(limit) {
         return nothing(keys(), &error);
     }
-    // The threads have theirs; when the last of them ends, so does the waiting.
-    drop(told);
-    let results = round.collect(&ended, || round.left(Clock::System.now()));
-    rows(keys(), results)
+    let (told, ended) = unbounded();
+    let conducted = round.conduct(told, &ended, |told| {
+        let job = Arc::clone(&job);
+        let work = move || {
+            let last = job.0.work(&job.1, &told);
+            // First, so that what the closure has captured is only the caller's when all rows have ended.
+            drop(job);
+            let _unheard = last.map(|last| told.send(last));
+        };
+        thread().spawn(work).map(drop)
+    });
+    match conducted {
+        Ok(all) => rows(keys(), round.outcomes(all.into_iter().chain(ended.try_iter()))),
+        Err(error) => nothing(keys(), &error),
+    }
 }
 
 /// On threads that are waited for.
@@ -149,21 +183,26 @@ where
     R: Send,
     E: Send,
 {
-    let round = Round::new(targets, deadline);
+    let round = Round::new(targets, limit, deadline);
     let (told, ended) = unbounded();
-    let started = thread::scope(|scope| {
-        let (round, run) = (&round, &run);
-        start(limit, round.targets.len(), || {
-            let told = told.clone();
-            thread().spawn_scoped(scope, move || round.work(run, &told)).map(drop)
+    let conducted = refuse(limit).and_then(|()| {
+        thread::scope(|scope| {
+            let (round, run) = (&round, &run);
+            round.conduct(told, &ended, |told| {
+                let work = move || {
+                    let last = round.work(run, &told);
+                    let _heard = last.map(|last| told.send(last));
+                };
+                thread().spawn_scoped(scope, work).map(drop)
+            })
         })
     });
-    drop(told);
-    let results = round.collect(&ended, || Duration::MAX);
-    let keys = round.targets.into_iter().map(|(key, _)| key);
-    match started {
-        Ok(()) => rows(keys, results),
-        Err(error) => nothing(keys, &error),
+    match conducted {
+        Ok(all) => {
+            let outcomes = round.outcomes(all.into_iter().chain(ended.try_iter()));
+            rows(round.targets.into_iter().map(|(key, _)| key), outcomes)
+        }
+        Err(error) => nothing(round.targets.into_iter().map(|(key, _)| key), &error),
     }
 }
 
@@ -171,32 +210,15 @@ fn thread() -> thread::Builder {
     thread::Builder::new().name("millpond-fan-out".to_owned())
 }
 
-/// As many threads as are of use; fewer where the system gives no more.
-fn start(limit: usize, rows: usize, mut one: impl FnMut() -> io::Result<()>) -> Result<(), Error> {
+fn refuse(limit: usize) -> Result<(), Error> {
     if limit == 0 {
         return Err(Error::config(&["limit is 0, so no row can begin".to_owned()]));
-    }
-    for number in 0..limit.min(rows) {
-        match one() {
-            Ok(()) => {}
-            Err(error) if number == 0 => {
-                let text = "no thread can be started for the fan-out".to_owned();
-                return Err(Error::with_cause(ErrorKind::Connect, text, Some(Arc::new(error))));
-            }
-            Err(error) => {
-                log::debug!("a fan-out goes on with {number} threads: {error}");
-                break;
-            }
-        }
     }
     Ok(())
 }
 
-fn rows<K, R, E>(
-    keys: impl IntoIterator<Item = K>,
-    results: Vec<(Result<R, FanOutError<E>>, Duration)>,
-) -> FanOut<K, R, E> {
-    let rows = keys.into_iter().zip(results);
+fn rows<K, R, E>(keys: impl IntoIterator<Item = K>, outcomes: Vec<Outcome<R, E>>) -> FanOut<K, R, E> {
+    let rows = keys.into_iter().zip(outcomes);
     FanOut::new(rows.map(|(key, (result, took))| FanOutRow { key, result, took }).collect())
 }
 
@@ -204,4 +226,22 @@ fn rows<K, R, E>(
 fn nothing<K, R, E>(keys: impl IntoIterator<Item = K>, error: &Error) -> FanOut<K, R, E> {
     let row = |key| FanOutRow { key, result: Err(FanOutError::Connection(error.clone())), took: Duration::ZERO };
     FanOut::new(keys.into_iter().map(row).collect())
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_thread_is_started_after_the_deadline() {
+        let round = Round::new(vec![((), ()); 1000], 1000, Duration::from_millis(1));
+        let (told, ended) = unbounded::<Ended<(), ()>>();
+        let mut started = 0;
+        let all = round.conduct(told, &ended, |_| {
+            started += 1;
+            thread::sleep(Duration::from_millis(2));
+            Ok(())
+        });
+        assert!(started <= 1 && all.is_ok_and(|all| all.is_empty()), "{started}");
+    }
 }

@@ -136,10 +136,11 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     }
 
     /// Takes a pool out, and leaves it as it is: whoever has a handle may go on, and it closes with the last one. The next one
-    /// to ask for the key gets a new pool.
+    /// to ask for the key gets a new pool. A call of the provider that is under way for the key, and may hang, is let go of, too:
+    /// what it returns is for its caller only, and who waits for it calls the provider anew.
     pub fn remove(&self, key: &K) -> Option<Pool<M>> {
+        self.inner.makings.let_go(key);
         let slot = self.inner.table.remove(key)?;
-        self.inner.tally.bury(&slot.pool);
         Some(slot.pool.clone())
     }
 
@@ -199,7 +200,6 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
         let all = self.inner.table.remove_all();
         for (_, slot) in &all {
             slot.pool.close();
-            self.inner.tally.bury(&slot.pool);
         }
         all
     }

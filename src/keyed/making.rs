@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -27,8 +28,35 @@ struct Book<K, M: Manager> {
 /// One call of the provider.
 struct Making<M: Manager> {
     by: ThreadId,
-    made: Mutex<Option<Result<Arc<Slot<M>>, Error>>>,
+    made: Mutex<Made<M>>,
     told: Condvar,
+}
+
+enum Made<M: Manager> {
+    NotYet,
+    Done(Result<Arc<Slot<M>>, Error>),
+    /// Nobody is to wait for it any more.
+    LetGo,
+}
+
+/// What ends a making even where a key panics.
+struct Ending<'a, K: Eq + Hash, M: Manager> {
+    book: &'a Mutex<Book<K, M>>,
+    key: &'a K,
+    making: &'a Making<M>,
+}
+
+impl<K: Eq + Hash, M: Manager> Drop for Ending<'_, K, M> {
+    fn drop(&mut self) {
+        let mut book = self.book.lock();
+        if book.under_way.get(self.key).is_some_and(|making| std::ptr::eq(&raw const **making, self.making)) {
+            book.under_way.remove(self.key);
+        }
+        drop(book);
+        // Where it has ended in order, this has been told already.
+        let text = "the pool of a key cannot be made: something of the key panicked".to_owned();
+        self.making.tell(Made::Done(Err(Error::plain(ErrorKind::Connect, text))));
+    }
 }
 
 /// What there is to do for somebody who asks.
@@ -42,6 +70,8 @@ enum Part<M: Manager> {
 pub(super) struct Obtained<M: Manager> {
     pub(super) slot: Arc<Slot<M>>,
     pub(super) before: Option<Arc<Slot<M>>>,
+    /// Whether it was made here and now, for this place.
+    pub(super) by_me: bool,
 }
 
 impl<K: Clone + Eq + Hash + fmt::Debug, M: Manager> Makings<K, M> {
@@ -60,19 +90,34 @@ impl<K: Clone + Eq + Hash + fmt::Debug, M: Manager> Makings<K, M> {
         timeout: Duration,
         make: impl FnOnce() -> Result<Arc<Slot<M>>, Error>,
     ) -> Result<Obtained<M>, Error> {
-        let part = self.part(table, key, stale)?;
-        match part {
-            Part::Take(slot) => Ok(Obtained { slot, before: None }),
-            Part::Wait(making) => {
-                let slot = making.wait(key, timeout);
-                self.book.lock().waits.remove(&thread::current().id());
-                Ok(Obtained { slot: slot?, before: None })
+        let deadline = Clock::System.now().after(timeout);
+        loop {
+            match self.part(table, key, stale)? {
+                Part::Take(slot) => return Ok(Obtained { slot, before: None, by_me: false }),
+                Part::Wait(making) => {
+                    let slot = making.wait(key, deadline);
+                    self.book.lock().waits.remove(&thread::current().id());
+                    if let Some(slot) = slot? {
+                        return Ok(Obtained { slot, before: None, by_me: false });
+                    }
+                }
+                Part::Make(making) => {
+                    let ending = Ending { book: &self.book, key, making: &making };
+                    let made = self.publish(table, key, &making, make());
+                    making.tell(Made::Done(made.as_ref().map(|made| Arc::clone(&made.slot)).map_err(Error::clone)));
+                    drop(ending);
+                    return made;
+                }
             }
-            Part::Make(making) => {
-                let made = self.publish(table, key, make());
-                making.tell(made.as_ref().map(|made| Arc::clone(&made.slot)).map_err(Error::clone));
-                made
-            }
+        }
+    }
+
+    /// Lets go of the call of the provider that is under way for this key, if there is one: who waits for it looks anew, and so
+    /// does who comes next.
+    pub(super) fn let_go(&self, key: &K) {
+        let making = self.book.lock().under_way.remove(key);
+        if let Some(making) = making {
+            making.tell(Made::LetGo);
         }
     }
 
@@ -92,24 +137,43 @@ impl<K: Clone + Eq + Hash + fmt::Debug, M: Manager> Makings<K, M> {
             book.waits.insert(me, Arc::clone(&making));
             return Ok(Part::Wait(making));
         }
-        let making = Arc::new(Making { by: me, made: Mutex::new(None), told: Condvar::new() });
+        let making = Arc::new(Making { by: me, made: Mutex::new(Made::NotYet), told: Condvar::new() });
         book.under_way.insert(key.clone(), Arc::clone(&making));
         drop(book);
         Ok(Part::Make(making))
     }
 
     /// Puts what was made into the table, and ends the making.
-    fn publish(&self, table: &Table<K, M>, key: &K, made: Result<Arc<Slot<M>>, Error>) -> Result<Obtained<M>, Error> {
+    fn publish(
+        &self,
+        table: &Table<K, M>,
+        key: &K,
+        making: &Arc<Making<M>>,
+        made: Result<Arc<Slot<M>>, Error>,
+    ) -> Result<Obtained<M>, Error> {
         let mut book = self.book.lock();
-        book.under_way.remove(key);
+        let mine = book.under_way.get(key).is_some_and(|other| Arc::ptr_eq(other, making));
+        if mine {
+            book.under_way.remove(key);
+        }
         let slot = made?;
         if let Err(error) = book.refuse_closed() {
             drop(book);
             slot.pool.close();
             return Err(error);
         }
+        if !mine {
+            // It was let go of. Where there is a pool by now, that is the key's.
+            drop(book);
+            let slot = table.find(key).filter(|slot| !slot.pool.is_closed()).unwrap_or(slot);
+            return Ok(Obtained { slot, before: None, by_me: false });
+        }
         let before = table.insert(key.clone(), Arc::clone(&slot));
-        Ok(Obtained { slot, before })
+        Ok(Obtained { slot, before, by_me: true })
+    }
+
+    pub(super) fn is_under_way(&self, key: &K) -> bool {
+        self.book.lock().under_way.contains_key(key)
     }
 
     /// How many pools are being made, and how many callers wait for that.
@@ -137,7 +201,7 @@ impl<K, M: Manager> Book<K, M> {
         let mut by = making.by;
         // No circle is ever closed, so the way ends.
         while by != thread {
-            match self.waits.get(&by).filter(|next| next.made.lock().is_none()) {
+            match self.waits.get(&by).filter(|next| matches!(*next.made.lock(), Made::NotYet)) {
                 Some(next) => by = next.by,
                 None => return false,
             }
@@ -147,18 +211,25 @@ impl<K, M: Manager> Book<K, M> {
 }
 
 impl<M: Manager> Making<M> {
-    fn tell(&self, made: Result<Arc<Slot<M>>, Error>) {
-        *self.made.lock() = Some(made);
+    /// The first word counts.
+    fn tell(&self, made: Made<M>) {
+        let mut place = self.made.lock();
+        if matches!(*place, Made::NotYet) {
+            *place = made;
+        }
+        drop(place);
         self.told.notify_all();
     }
 
-    fn wait<K: fmt::Debug>(&self, key: &K, timeout: Duration) -> Result<Arc<Slot<M>>, Error> {
+    /// `None` where it was let go of.
+    fn wait<K: fmt::Debug>(&self, key: &K, deadline: Moment) -> Result<Option<Arc<Slot<M>>>, Error> {
         let began = Clock::System.now();
-        let deadline = began.after(timeout);
         let mut made = self.made.lock();
         loop {
-            if let Some(made) = &*made {
-                return made.clone();
+            match &*made {
+                Made::NotYet => {}
+                Made::Done(made) => return made.clone().map(Some),
+                Made::LetGo => return Ok(None),
             }
             let now = Clock::System.now();
             if now >= deadline {
@@ -181,7 +252,8 @@ impl<M: Manager> Making<M> {
 
 /// A key as messages show it.
 pub(super) fn named(key: &impl fmt::Debug) -> String {
-    redact(&format!("{key:?}")).into_owned()
+    let text = catch_unwind(AssertUnwindSafe(|| format!("{key:?}")));
+    text.map_or_else(|_| "a key whose Debug panics".to_owned(), |text| redact(&text).into_owned())
 }
 
 fn circle(key: &impl fmt::Debug) -> Error {

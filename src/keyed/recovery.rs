@@ -1,6 +1,6 @@
 //! A pool that does not work is replaced by a new one.
 
-use super::making::named;
+use super::making::{Obtained, named};
 use super::{Pools, Slot};
 use crate::clock::Clock;
 use crate::error::{Cause, Panicked};
@@ -12,6 +12,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What [`Pools::recover`] found and did. Prints as a sentence.
@@ -34,8 +35,8 @@ pub struct Recovery {
 pub enum RecoveryAction {
     /// Nothing: the pool works.
     Nothing,
-    /// Nothing: the pool is paused or busy, so that no connection could be had for the test. That is no reason to take it from
-    /// those who use it.
+    /// Nothing: the pool is paused or busy, no thread could be started for the test, or the test had less than 250 ms and was not
+    /// done by then. That is no reason to take it from those who use it. Also where the provider returns the same pool again.
     LeftAlone,
     /// There was no pool of this key, or a closed one; one was made.
     Created,
@@ -64,7 +65,11 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
     /// The old pool is closed as soon as the new one is in its place: its connections go when they come back; who waits in it
     /// through `Pools` goes on in the new one, who waits through a handle of it gets [`Closed`](ErrorKind::Closed). The first
     /// test may take half of `timeout`, all together no longer than `timeout`, the provider's own time not counted. Of several
-    /// that recover a key at the same time, one replaces the pool.
+    /// that recover a key at the same time, one replaces the pool. Where another thread has been making the pool for all of the
+    /// time, that is let go of, as by [`remove`](Self::remove), so that the next one to ask calls the provider anew.
+    ///
+    /// With a `timeout` below 500 ms a server that is away cannot be told from one that is slow, and a pool whose test is not done
+    /// in time is left alone.
     ///
     /// A manager without a check (of files, for instance) finds only what makes connecting fail:
     /// [`recover_with`](Self::recover_with) is for those.
@@ -132,19 +137,30 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
             None => None,
             Some(slot) => match try_out(slot, timeout / 2, &test) {
                 Ok(()) => return report(None, RecoveryAction::Nothing, None),
-                Err(error) if is_busy(&error) => {
+                Err(error) if is_busy(&error) || error.is_timeout() && timeout / 2 < FAIR => {
                     return report(Some(error.clone()), RecoveryAction::LeftAlone, Some(error));
                 }
                 Err(error) => Some(error),
             },
         };
         let left = || if timeout == Duration::MAX { timeout } else { deadline.since(Clock::System.now()) };
-        match inner.obtain(key, present.as_ref(), left()) {
-            Ok(slot) => {
-                let action = if present.is_some() { RecoveryAction::Replaced } else { RecoveryAction::Created };
+        match inner.obtained(key, present.as_ref(), left()) {
+            Ok(Obtained { slot, before, by_me }) => {
+                let action = match &present {
+                    None => RecoveryAction::Created,
+                    Some(old) if old.pool.is_same(&slot.pool) => RecoveryAction::LeftAlone,
+                    // It was removed or evicted meanwhile.
+                    Some(_) if by_me && before.is_none() => RecoveryAction::Created,
+                    Some(_) => RecoveryAction::Replaced,
+                };
                 report(found, action, try_out(&slot, left(), &test).err())
             }
-            Err(error) => report(found, RecoveryAction::ProviderFailed, Some(error)),
+            Err(error) => {
+                if error.is_timeout() && error.kind() == ErrorKind::Connect && inner.makings.is_under_way(key) {
+                    inner.makings.let_go(key);
+                }
+                report(found, RecoveryAction::ProviderFailed, Some(error))
+            }
         }
     }
 }
@@ -152,6 +168,9 @@ impl<K: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static, M: Manager> Pool
 fn cause(error: impl StdError + Send + Sync + 'static) -> Cause {
     Arc::new(error)
 }
+
+/// What a test must have had before running out of time says something: a connection over TLS around the world.
+const FAIR: Duration = Duration::from_millis(250);
 
 /// That there is no connection for the test says nothing about the server.
 fn is_busy(error: &Error) -> bool {
@@ -162,7 +181,10 @@ fn is_busy(error: &Error) -> bool {
 fn try_out<M: Manager>(slot: &Slot<M>, timeout: Duration, test: &Test<M>) -> Result<(), Error> {
     let (pool, test) = (slot.pool.clone(), Arc::clone(test));
     let name = pool.name().to_owned();
+    let begun = Arc::new(AtomicBool::new(false));
+    let begins = Arc::clone(&begun);
     let rows = fan_out::detached(vec![((), ())], 1, timeout, move |run: Run<'_, (), ()>| {
+        begins.store(true, Ordering::Release);
         let mut connection = pool.get_timeout(run.patience()).map_err(FanOutError::<Infallible>::Connection)?;
         let tested = catch_unwind(AssertUnwindSafe(|| test(&pool, &mut connection)));
         let tested = tested.unwrap_or_else(|payload| Err(Arc::new(Panicked::caught("the test", payload))));
@@ -174,6 +196,10 @@ fn try_out<M: Manager>(slot: &Slot<M>, timeout: Duration, test: &Test<M>) -> Res
     });
     match rows.all() {
         Ok(_) => Ok(()),
+        Err(other) if !begun.load(Ordering::Acquire) => {
+            let text = format!("no test of a connection of {name:?}: {other} of {:.2} s", timeout.as_secs_f64());
+            Err(Error::late(ErrorKind::Exhausted, text, Vec::new()))
+        }
         Err(FanOutError::Connection(error)) => Err(error),
         Err(other) => {
             let text = format!("the test of a connection of {name:?}: {other} of {:.2} s", timeout.as_secs_f64());
@@ -189,7 +215,7 @@ impl fmt::Display for Recovery {
         }
         let (done, works) = match self.action {
             RecoveryAction::Nothing => ("", "it works"),
-            RecoveryAction::LeftAlone => ("it is in use, and was left alone", ""),
+            RecoveryAction::LeftAlone => ("it was left alone", ", and it works"),
             RecoveryAction::Created => ("a new one was made", " and works"),
             RecoveryAction::Replaced => ("it was replaced", ", and the new one works"),
             RecoveryAction::ProviderFailed => ("no new one could be made", ""),
@@ -197,7 +223,7 @@ impl fmt::Display for Recovery {
         f.write_str(done)?;
         match &self.remaining {
             None => f.write_str(works),
-            Some(_) if self.action == RecoveryAction::LeftAlone => Ok(()),
+            Some(_) if self.action == RecoveryAction::LeftAlone && self.found.is_some() => Ok(()),
             Some(error) => write!(f, ", and it does not work: {}", error.in_full()),
         }
     }

@@ -1,7 +1,6 @@
 //! The numbers of many pools together.
 
 use crate::{Manager, Pool};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of all pools together, by [`Pools::stats`](crate::Pools::stats). Counts of what has happened never go down: what
@@ -98,8 +97,22 @@ impl PoolsStats {
         self.panics += stats.panics;
     }
 
+    /// Adds what pools have counted that are gone.
+    pub(super) fn include(&mut self, gone: &Self) {
+        self.opened += gone.opened;
+        self.closed += gone.closed;
+        self.connect_failures += gone.connect_failures;
+        self.check_failures += gone.check_failures;
+        self.checkouts += gone.checkouts;
+        self.waits += gone.waits;
+        self.timeouts += gone.timeouts;
+        self.overloads += gone.overloads;
+        self.fast_failures += gone.fast_failures;
+        self.panics += gone.panics;
+    }
+
     /// Adds a pool that is gone: what it has counted, and nothing that is open.
-    fn bury<M: Manager>(&mut self, pool: &Pool<M>) {
+    pub(super) fn bury<M: Manager>(&mut self, pool: &Pool<M>) {
         self.add(pool);
         let closed = self.opened;
         let past = std::mem::take(self);
@@ -108,13 +121,12 @@ impl PoolsStats {
     }
 }
 
-/// What is counted beside the pools, and what those have counted that are gone.
+/// What is counted beside the pools.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) created: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) provider_failures: AtomicU64,
-    gone: Mutex<PoolsStats>,
 }
 
 impl Tally {
@@ -123,16 +135,9 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn bury<M: Manager>(&self, pool: &Pool<M>) {
-        self.gone.lock().bury(pool);
-    }
-
-    pub(super) fn so_far(&self) -> PoolsStats {
-        PoolsStats {
-            created: self.created.load(Ordering::Relaxed),
-            evicted: self.evicted.load(Ordering::Relaxed),
-            provider_failures: self.provider_failures.load(Ordering::Relaxed),
-            ..self.gone.lock().clone()
-        }
+    pub(super) fn tell(&self, stats: &mut PoolsStats) {
+        stats.created = self.created.load(Ordering::Relaxed);
+        stats.evicted = self.evicted.load(Ordering::Relaxed);
+        stats.provider_failures = self.provider_failures.load(Ordering::Relaxed);
     }
 }

@@ -12,17 +12,17 @@ use url::Url;
 ///
 /// What is normalised:
 ///
-/// - scheme and host in lower case, without the dot at the end of a host; `postgresql` is `postgres`;
+/// - the scheme in lower case, and the host for schemes with a host that is one; `postgresql` is `postgres`;
 /// - no port where it is the default of redis, rediss, valkey, valkeys, postgres, mysql, mariadb, mongodb, http, https, ws, wss
 ///   or ftp;
-/// - the database: of Redis and Valkey 0 where none is named, of others no lone slash;
+/// - the database: of Redis and Valkey 0 where none is named, of others no lone slash at the end;
 /// - parameters in the order of their names (those of one name stay in theirs), without empty ones;
 /// - percent-encoding: none where none is needed (`%7E` is `~`), the rest in upper case; an empty password is none.
 ///
-/// What stays apart: `localhost` and `127.0.0.1`, different users and different passwords, fragments (the redis crate reads
+/// What stays apart: `localhost` and `127.0.0.1`, `db` and `db.` (which is not looked for in the search list of the resolver), different users and different passwords, fragments (the redis crate reads
 /// `#insecure`), and all that only the driver knows, such as a database that is named after the user. Of URLs of files and
 /// sockets (`file`, `sqlite`, `unix`, `redis+unix` …) only the scheme, the parameters and the encoding are normalised: their
-/// names may differ in case. PostgreSQL's URLs with several hosts are refused, because they are none by the rules for URLs.
+/// names may differ in case, and `..` stays, because of symbolic links. A URL without `//` is refused, but for `sqlite:` and `file:`. PostgreSQL's URLs with several hosts are refused, because they are none by the rules for URLs.
 ///
 /// `Eq` and `Hash` go by all of it, the password included. `Debug` and `Display` mask the password, a user that stands alone
 /// where it may be a token (http, Redis), and the values of parameters that are called like a secret.
@@ -37,7 +37,7 @@ use url::Url;
 ///     Pool::builder(move || Ok::<_, std::io::Error>(url.clone())).build_lazy()
 /// });
 /// let key: UrlKey = "redis://:s3cr3t@Cache:6379".parse()?;
-/// assert_eq!(key, UrlKey::parse("redis://:s3cr3t@cache./0")?);
+/// assert_eq!(key, UrlKey::parse("redis://:s3cr3t@cache/0")?);
 /// assert_ne!(key, UrlKey::parse("redis://:other@cache/0")?);
 /// assert_eq!(key.to_string(), "redis://:***@cache/0");
 /// assert_eq!(*pools.get(&key)?, "redis://:s3cr3t@cache/0");
@@ -57,7 +57,15 @@ impl UrlKey {
         let spelled = spell(url.trim());
         let parsed = Url::parse(&spelled);
         let url = parsed.map_err(|error| Error::config(&[format!("the URL cannot be read: {error}")]))?;
-        Ok(Self(normal(url).as_str().into()))
+        if !url.as_str().get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"))
+            && !["sqlite", "file"].contains(&url.scheme())
+        {
+            // Whatever stands there, no rule says where its password is.
+            let problem = "the URL cannot be read: there is no // after its scheme";
+            return Err(Error::config(&[problem.to_owned()]));
+        }
+        let whole = normal(url);
+        Ok(Self(restore_dots(&spelled, whole).into()))
     }
 
     /// The normalised URL, with its password: for the driver, and not to be printed.
@@ -67,16 +75,18 @@ impl UrlKey {
     }
 
     fn masked(&self) -> String {
-        let token = Url::parse(&self.0).ok().filter(has_token).map(|mut url| {
-            let _never_refused = url.set_username("***");
-            String::from(url)
-        });
-        redact(token.as_deref().unwrap_or(&self.0)).into_owned()
+        // Part by part, because only so is it known where a secret begins and ends.
+        let Some((scheme, rest)) = self.0.split_once("://") else { return redact(&self.0).into_owned() };
+        let (rest, fragment) = split_at(rest, '#');
+        let (rest, query) = split_at(rest, '?');
+        let (authority, path) = split_at(rest, '/');
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let user = user.map_or_else(String::new, |user| masked_user(scheme, user) + "@");
+        let pairs: Vec<_> = query.split_inclusive(['?', '&']).map(masked_pair).collect();
+        let fragment: Vec<_> = fragment.split_inclusive(['#', '&']).map(masked_pair).collect();
+        format!("{scheme}://{user}{host}{path}{}{}", pairs.concat(), fragment.concat())
     }
 }
-
-/// Schemes whose host and path name a file: case and dots count there.
-const OF_FILES: [&str; 8] = ["file", "sqlite", "sqlite3", "duckdb", "unix", "redis+unix", "valkey+unix", "http+unix"];
 
 /// Schemes whose path is the number of a database.
 const OF_REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
@@ -91,6 +101,29 @@ const DEFAULT_PORTS: [(&str, u16); 8] = [
     ("mariadb", 3306),
     ("mongodb", 27017),
 ];
+
+/// Whether a host is a host: of schemes that nobody knows here it may be a file, in whose name case counts.
+fn has_network(scheme: &str) -> bool {
+    let known = DEFAULT_PORTS.iter().any(|(known, _)| *known == scheme);
+    known || ["http", "https", "ws", "wss", "ftp", "mongodb+srv"].contains(&scheme)
+}
+
+/// The normal URL, with the path as it was spelled where that has `.` or `..` in it and there is no network: beyond a symbolic
+/// link `..` is another folder than the one before.
+fn restore_dots(spelled: &str, normal: Url) -> String {
+    let rest = spelled.split_once("://").map(|(_, rest)| split_at(split_at(rest, '#').0, '?').0);
+    let Some(path) = rest.map(|rest| split_at(rest, '/').1) else { return normal.into() };
+    let dots = path.split('/').any(|segment| segment == "..");
+    let clean = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>`{}^|\\".contains(&byte));
+    if has_network(normal.scheme()) || !dots || !clean {
+        return normal.into();
+    }
+    let whole = normal.as_str();
+    let before = whole.find("://").map_or(0, |at| at + 3);
+    let from = whole.get(before..).and_then(|rest| rest.find('/')).map_or(whole.len(), |at| before + at);
+    let tail = whole.find(['?', '#']).unwrap_or(whole.len());
+    format!("{}{path}{}", whole.get(..from.min(tail)).unwrap_or_default(), whole.get(tail..).unwrap_or_default())
+}
 
 /// Percent-encoding as it should be: letters, digits, `-`, `.`, `_` and `~` as they are, other codes in upper case, and a `%`
 /// that begins no code as one.
@@ -128,15 +161,15 @@ fn normal(mut url: Url) -> Url {
     if url.password() == Some("") {
         let _refused = url.set_password(None);
     }
-    if !OF_FILES.contains(&url.scheme()) {
-        normal_host(&mut url);
-        normal_path(&mut url);
-    }
     if let Some(query) = url.query() {
         let mut parameters: Vec<_> = query.split('&').filter(|parameter| !parameter.is_empty()).collect();
         parameters.sort_by_key(|parameter| parameter.split('=').next().unwrap_or_default());
         let query = parameters.join("&");
         url.set_query((!query.is_empty()).then_some(&query));
+    }
+    if has_network(url.scheme()) {
+        normal_host(&mut url);
+        normal_path(&mut url);
     }
     url
 }
@@ -152,9 +185,7 @@ fn normal_host(url: &mut Url) {
         return;
     }
     let lower = host.to_ascii_lowercase();
-    let lower = lower.strip_suffix('.').filter(|rest| !rest.is_empty() && !rest.ends_with('.')).unwrap_or(&lower);
     if lower != host {
-        let lower = lower.to_owned();
         let _refused = url.set_host(Some(&lower));
     }
 }
@@ -166,16 +197,66 @@ fn normal_path(url: &mut Url) {
         if let Some(number) = number {
             url.set_path(&format!("/{number}"));
         }
-    } else if url.path() == "/" {
+    } else if url.path() == "/" && url.query().is_none_or(str::is_empty) {
         // Where a scheme wants it (http), it comes back.
         url.set_path("");
     }
 }
 
-/// Whether what stands where a user does may be a password.
-fn has_token(url: &Url) -> bool {
-    let may_be = OF_REDIS.contains(&url.scheme()) || ["http", "https", "ws", "wss"].contains(&url.scheme());
-    may_be && !url.username().is_empty() && url.password().is_none()
+/// Schemes in which a user that stands alone is one, and no token.
+const OF_USERS: [&str; 5] = ["postgres", "mysql", "mariadb", "mongodb", "mongodb+srv"];
+
+/// What is called like one of these, or ends so, has a secret for its value.
+const SECRETS: [&str; 14] = [
+    "password",
+    "passwd",
+    "pwd",
+    "pass",
+    "passphrase",
+    "secret",
+    "token",
+    "credential",
+    "credentials",
+    "signature",
+    "sig",
+    "key",
+    "auth",
+    "jwt",
+];
+
+/// At the first `sign`, which stays with what follows.
+fn split_at(text: &str, sign: char) -> (&str, &str) {
+    text.split_at(text.find(sign).unwrap_or(text.len()))
+}
+
+fn masked_user(scheme: &str, user: &str) -> String {
+    match user.split_once(':') {
+        Some(("", _)) => ":***".to_owned(),
+        Some((name, _)) => format!("{name}:***"),
+        // A colon that somebody has encoded may have been meant as one.
+        None if user.contains("%3A") || !OF_USERS.contains(&scheme) && !user.is_empty() => "***".to_owned(),
+        None => user.to_owned(),
+    }
+}
+
+/// A parameter and the sign after it; its value masked where its name says so.
+fn masked_pair(pair: &str) -> String {
+    let (body, sign) = match pair.strip_suffix(['?', '&', '#']) {
+        Some(body) => (body, pair.get(body.len()..).unwrap_or_default()),
+        None => (pair, ""),
+    };
+    match body.split_once('=') {
+        Some((name, value)) if !value.is_empty() => {
+            let bare: String = name.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+            let odd = name.contains('%');
+            if odd || SECRETS.iter().any(|secret| bare.ends_with(secret)) {
+                return format!("{name}=***{sign}");
+            }
+            // A URL within it, for instance.
+            format!("{name}={}{sign}", redact(value))
+        }
+        _ => pair.to_owned(),
+    }
 }
 
 impl FromStr for UrlKey {
@@ -218,7 +299,12 @@ mod tests {
         for (url, normal) in [
             ("redis://localhost", "redis://localhost/0"),
             ("redis://localhost:6379/0", "redis://localhost/0"),
-            ("REDIS://LocalHost./", "redis://localhost/0"),
+            ("REDIS://LocalHost/", "redis://localhost/0"),
+            ("redis://Db./", "redis://db./0"),
+            ("mongodb://h/?replicaSet=rs", "mongodb://h/?replicaSet=rs"),
+            ("file:///srv/link/../x.db?mode=ro", "file:///srv/link/../x.db?mode=ro"),
+            ("unix:///srv/link/../x", "unix:///srv/link/../x"),
+            ("libsql+file://Data/App.db", "libsql+file://Data/App.db"),
             (" redis://localhost/00/\n", "redis://localhost/0"),
             ("redis://localhost:6380/3", "redis://localhost:6380/3"),
             ("rediss://h/#insecure", "rediss://h/0#insecure"),
@@ -231,7 +317,7 @@ mod tests {
             ("postgres:///app?host=/run/postgresql", "postgres:///app?host=/run/postgresql"),
             ("postgres://%2fRun%2Fpostgresql/app", "postgres://%2FRun%2Fpostgresql/app"),
             ("mysql://h:3306/a%7eb%c3%bc", "mysql://h/a~b%C3%BC"),
-            ("http://Example.COM.:80?b=2&a=1", "http://example.com/?a=1&b=2"),
+            ("http://Example.COM:80?b=2&a=1", "http://example.com/?a=1&b=2"),
             ("https://example.com:443/a/../b", "https://example.com/b"),
             ("http://h/?x=2&x=1", "http://h/?x=2&x=1"),
             ("unix:///Run/Redis.sock?db=1&", "unix:///Run/Redis.sock?db=1"),
@@ -250,6 +336,8 @@ mod tests {
         for (one, other) in [
             ("redis://localhost", "redis://127.0.0.1"),
             ("redis://h/0", "redis://h/1"),
+            ("postgres://db./x", "postgres://db/x"),
+            ("redis-socket://Run/a", "redis-socket://run/a"),
             ("redis://h", "rediss://h"),
             ("redis://:a@h", "redis://:b@h"),
             ("redis://a:p@h", "redis://b:p@h"),
@@ -274,19 +362,30 @@ mod tests {
             ("https://s3cr3t@h/", "https://***@h/"),
             ("http://h/?user=a&token=s3cr3t", "http://h/?token=***&user=a"),
             ("postgres://app:s3%40c%2Fr3t@h", "postgres://app:***@h"),
+            ("mysql://u%3As3cr3t@h", "mysql://***@h"),
+            ("amqp://s3cr3t@h", "amqp://***@h"),
+            ("https://h/?X-Amz-Signature=s3cr3t&passphrase=s3cr3t", "https://h/?X-Amz-Signature=***&passphrase=***"),
+            ("https://h/?auth=s3cr3t&key=s3cr3t&sig=s3cr3t&z=1", "https://h/?auth=***&key=***&sig=***&z=1"),
+            ("https://h/?password=a,s3cr3t=1", "https://h/?password=***"),
+            ("https://h/?credential=s3cr3t&jwt=s3cr3t", "https://h/?credential=***&jwt=***"),
+            ("http://host:8080/path?at=a@b", "http://host:8080/path?at=a@b"),
         ] {
             let key = key(url);
             assert_eq!(key.to_string(), shown);
             assert_eq!(format!("{key:?}"), format!("UrlKey({shown:?})"));
             assert!(!shown.contains("s3") && key == UrlKey::parse(key.as_url()).expect("it is a URL"));
         }
-        for unreadable in
-            ["localhost:s3cr3t@", "", "s3cr3t", "postgres://u:s3cr3t@a:1,b:2/db", "redis://:s3cr3t@h:port"]
-        {
-            if let Err(error) = UrlKey::parse(unreadable) {
-                assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error}");
-                assert!(error.to_string().contains("the URL cannot be read"), "{error}");
-            }
+        for unreadable in [
+            "localhost:s3cr3t@",
+            "",
+            "s3cr3t",
+            "postgres://u:s3cr3t@a:1,b:2/db",
+            "redis://:s3cr3t@h:port",
+            "postgres:u:s3cr3t@h/db",
+        ] {
+            let error = UrlKey::parse(unreadable).expect_err(unreadable);
+            assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error}");
+            assert!(error.to_string().contains("the URL cannot be read"), "{error}");
         }
         assert!(UrlKey::parse("postgres://a:1,b:2/db").is_err() && UrlKey::parse("just text").is_err());
     }

@@ -20,6 +20,7 @@ pub use bound::Bound;
 pub use guard::PooledConnection;
 
 use crate::builder::Builder;
+use crate::clock::{Clock, Moment};
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::manager::{IntoManager, Manager};
@@ -84,6 +85,24 @@ impl<M: Manager> Pool<M> {
         // Acquire, so that what was borrowed through handles that are gone is seen below.
         self.core.handles.load(Ordering::Acquire) == 1
             && self.core.rack.shelf.each().all(|(_, slot)| !slot.mark().is_lent())
+    }
+
+    /// For fronts that go on in another pool: how long callers wait who do not say.
+    pub(crate) fn patience(&self) -> Duration {
+        *self.core.connection_timeout.read()
+    }
+
+    /// For fronts that part with pools: when a connection that lies idle came back last, to a tick; where the time is comparable
+    /// to that of `clock`.
+    pub(crate) fn last_return(&self, clock: &Clock) -> Option<Moment> {
+        if self.core.clock.is_by_hand() != clock.is_by_hand() {
+            return None;
+        }
+        let now = clock.coarse();
+        let idle = self.core.rack.shelf.each().filter(|(_, slot)| slot.mark().is_idle() && slot.checkouts() > 0);
+        // Ticks wrap around; and a return may be read to be ahead of the coarse clock.
+        let ahead = idle.map(|(_, slot)| slot.idle_since().wrapping_sub(now.tick()).cast_signed()).max()?;
+        Some(now.ticks_on(ahead))
     }
 
     /// For fronts that replace pools: whether both are handles of one.

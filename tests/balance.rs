@@ -5,29 +5,13 @@ mod support;
 use millpond::balance::{Balance, Balanced, BalancedBuilder};
 use millpond::testing::HandClock;
 use millpond::{Breaker, Builder, Error, ErrorKind, Maintenance, Manager, Nested, Pool, RetryPolicy, Validation};
-use std::convert::Infallible;
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-use support::{Gate, LONG, Lab, Refused, Scripted, eventually};
-
-/// Connections to it are its name.
-struct Named(&'static str);
-
-impl Manager for Named {
-    type Connection = &'static str;
-    type Error = Infallible;
-
-    fn connect(&self) -> Result<&'static str, Infallible> {
-        Ok(self.0)
-    }
-    fn is_valid(&self, _: &mut &'static str) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
+use support::{Gate, LONG, Lab, Named, Refused, Scripted, eventually};
 
 fn named(name: &'static str, max_size: u32) -> Pool<Named> {
     Pool::builder(Named(name)).name(name).max_size(max_size).build().expect("it opens")

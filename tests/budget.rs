@@ -2,7 +2,8 @@
 
 mod support;
 
-use millpond::{Breaker, Budget, CloseReason, Error, ErrorKind, Fairness, Maintenance, Pool, WarmUp};
+use millpond::testing::HandClock;
+use millpond::{Breaker, Budget, CloseReason, Error, ErrorKind, Fairness, Maintenance, Pool, WarmUp, WhenDown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::thread;
@@ -33,7 +34,7 @@ fn an_idle_connection_of_one_pool_is_given_up_for_a_waiter_of_another() -> Resul
 
 #[test]
 fn what_has_been_idle_for_longest_goes_first() -> Result<(), Error> {
-    let (lab, budget, clock) = (Lab::new(), Budget::new(3), millpond::testing::HandClock::new());
+    let (lab, budget, clock) = (Lab::new(), Budget::new(3), HandClock::new());
     let pools: Vec<_> = (0..4)
         .map(|_| Pool::builder(lab.manager()).budget(&budget).clock(clock.clone()).build_lazy())
         .collect::<Result<_, _>>()?;
@@ -435,7 +436,7 @@ fn callers_of_a_pool_that_has_all_of_the_budget_are_served_in_turn() -> Result<(
     for by_hand in [false, true] {
         let (lab, budget) = (Lab::new(), Budget::new(2));
         let builder = Pool::builder(lab.manager()).max_size(10).connection_timeout(SOON).budget(&budget);
-        let pool = if by_hand { builder.clock(millpond::testing::HandClock::new()) } else { builder }.build_lazy()?;
+        let pool = if by_hand { builder.clock(HandClock::new()) } else { builder }.build_lazy()?;
         let held = pool.get_many(2)?;
         thread::scope(|scope| {
             let callers: Vec<_> = (0..30).map(|_| scope.spawn(|| pool.get().map(drop))).collect();
@@ -445,6 +446,23 @@ fn callers_of_a_pool_that_has_all_of_the_budget_are_served_in_turn() -> Result<(
         })?;
         assert_eq!((lab.most_live.load(SeqCst), budget.stats().given_up), (2, 0));
     }
+    Ok(())
+}
+
+#[test]
+fn who_would_rather_fail_fast_does_so_when_the_budget_has_no_place_for_the_next_attempt() -> Result<(), Error> {
+    let (lab, budget, clock) = (Lab::new(), Budget::new(1), HandClock::new());
+    lab.refuse.store(true, SeqCst);
+    let builder = Pool::builder(lab.manager()).budget(&budget).when_down(WhenDown::FailFast).clock(clock.clone());
+    let dead = builder.connection_timeout(SOON).build_lazy()?;
+    assert!(dead.get().is_err());
+    let good = Lab::new();
+    let held = pool(&good, &budget, 1).get()?;
+    clock.advance(Duration::from_secs(60));
+    let caller = thread::spawn(move || dead.get().map(drop));
+    eventually("it is told", || caller.is_finished());
+    assert_eq!(caller.join().expect("no panic").unwrap_err().kind(), ErrorKind::Connect);
+    drop(held);
     Ok(())
 }
 

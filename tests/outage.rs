@@ -194,3 +194,23 @@ fn after_an_outage_the_gates_open_one_by_one() {
     }
     assert_healthy(&pool);
 }
+
+#[test]
+fn who_would_rather_fail_fast_waits_for_the_end_of_a_pause_all_the_same() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let builder = Pool::builder(lab.manager()).when_down(WhenDown::FailFast).clock(clock.clone());
+    let pool = builder.connection_timeout(Duration::MAX).build_lazy().expect("good settings");
+    lab.refuse.store(true, SeqCst);
+    pool.get().expect_err("it refuses");
+    pool.pause();
+    clock.advance(Duration::from_secs(60));
+    lab.refuse.store(false, SeqCst);
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pool.get().map(drop));
+        eventually("it waits", || pool.stats().waiting == 1);
+        pool.resume();
+        // It makes the attempt itself, or is told that one is under way.
+        let answer = caller.join().expect("no panic");
+        assert!(answer.is_err_and(|error| error.kind() == ErrorKind::Connect) || pool.stats().idle == 1);
+    });
+}

@@ -6,30 +6,14 @@ use millpond::read_write::ReadWrite;
 use millpond::testing::HandClock;
 use millpond::{Balanced, Error, ErrorKind, Manager, Pool, PooledConnection, Roles};
 use rusqlite::{Connection, OpenFlags};
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
-use support::{Folder, LONG, Lab, Scripted, eventually};
+use support::{Folder, LONG, Lab, Named, Scripted, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Connections to it are its name.
-struct Named(&'static str);
-
-impl Manager for Named {
-    type Connection = &'static str;
-    type Error = Infallible;
-
-    fn connect(&self) -> Result<&'static str, Infallible> {
-        Ok(self.0)
-    }
-    fn is_valid(&self, _: &mut &'static str) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
 
 fn named(name: &'static str) -> Pool<Named> {
     Pool::builder(Named(name)).name(name).max_size(2).build().expect("it opens")

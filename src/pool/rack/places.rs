@@ -47,7 +47,8 @@ impl<E: Send + 'static> Rack<E> {
         book.queue.sleep(ticket);
         let permits = self.plan_in(&mut book, now, if alone { 1 } else { u32::MAX });
         // Connecting has failed, the next attempt is due, and the budget has no place for it.
-        let hopeless = book.outage.clone().filter(|_| book.limits.fail_fast && permits.is_empty() && book.opening == 0);
+        let refused = self.account.is_some() && permits.is_empty() && book.opening == 0;
+        let hopeless = book.outage.as_ref().filter(|_| refused && book.limits.fail_fast).cloned();
         self.leave(book, Vec::new());
         hopeless.map_or(Ok(permits), Err)
     }

@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "pool/entry",
         "pool/lifespan",
-        "pool/model",
+        "pool/model/*",
         "pool/rack/*",
         "pool/seat",
         "pool/shelf",
@@ -42,7 +42,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "balance/*",
         "fan_out/*",
-        "health",
+        "health/*",
         "keyed/*",
         "pool_config/*",
         "r2d2/*",

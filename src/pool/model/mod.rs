@@ -54,8 +54,10 @@ use Threads::{Four, Pools, Three, Two};
 fn check(name: &str, threads: Threads, model: impl Fn() + Send + Sync + 'static) {
     let executions = Arc::new(AtomicU64::new(0));
     let mut builder = loom::model::Builder::new();
-    // Every lock and every word is one; with three pools there are more than the thousand that loom allows.
-    builder.max_branches = 5_000;
+    if matches!(threads, Pools) {
+        // Every lock and every word is one; with three pools there are more than the thousand that loom allows.
+        builder.max_branches = 5_000;
+    }
     builder.preemption_bound = match threads {
         Two => None,
         Three => Some(builder.preemption_bound.unwrap_or(3)),

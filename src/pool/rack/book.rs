@@ -105,6 +105,8 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) watchers: u32,
     /// Somebody who is not in the queue waits for connections.
     pub(super) asking: u32,
+    /// What stands in the shelf's alert. Everybody reads that one, so it is written only when it changes.
+    pub(super) alert: u32,
 }
 
 /// What the book says of itself.
@@ -158,6 +160,7 @@ impl<E: Send + 'static> Book<E> {
             deadlock: false,
             watchers: 0,
             asking: 0,
+            alert: 0,
         }
     }
 

@@ -223,7 +223,7 @@ impl<E: Send + 'static> Rack<E> {
     }
 
     /// The same for who comes to look at its own shelf and places next, or was sent here by the budget.
-    fn unlock(&self, book: MutexGuard<'_, Book<E>>, rung: Vec<Arc<Waiter<E>>>) {
+    fn unlock(&self, mut book: MutexGuard<'_, Book<E>>, rung: Vec<Arc<Waiter<E>>>) {
         let mut alert = book.queue.sleepers();
         if book.phase == Phase::Closed {
             alert |= CLOSED;
@@ -234,7 +234,9 @@ impl<E: Send + 'static> Rack<E> {
         if book.surplus() > 0 || self.account.as_ref().is_some_and(Account::is_contended) {
             alert |= SURPLUS;
         }
-        self.shelf.set_alert(alert);
+        if std::mem::replace(&mut book.alert, alert) != alert {
+            self.shelf.set_alert(alert);
+        }
         let watched = book.watchers > 0;
         drop(book);
         if watched {

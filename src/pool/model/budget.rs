@@ -104,27 +104,31 @@ fn model_two_pools_that_take_turns_are_both_served() {
 
 #[test]
 fn model_a_place_of_a_budget_is_not_lost_to_a_waiter_that_gives_up() {
-    check("a return, a waiter that gives up in a second pool, and one in a third", Pools, || {
-        let (budget, sharers) = sharers(1, 3, QUEUES[1]);
-        let token = take(&sharers[0].rack).expect("it lies there");
-        let impatient = {
-            let rack = Arc::clone(&sharers[1].rack);
-            thread::spawn(move || {
-                // Its deadline has passed when it begins to wait.
-                if let Some(token) = borrow(&rack, &Clock::System, NOW, false).expect("nobody closes it") {
-                    put(&rack, token);
-                }
-            })
-        };
-        let waiter = {
-            let rack = Arc::clone(&sharers[2].rack);
-            thread::spawn(move || put(&rack, borrow_for_ever(&rack, false)))
-        };
-        put(&sharers[0].rack, token);
-        impatient.join().expect("no panic");
-        waiter.join().expect("no panic");
-        shared_at_rest(&budget, &sharers);
-    });
+    let with_the_impatient_in = |name: &str, pools: usize, place: usize| {
+        check(name, Pools, move || {
+            let (budget, sharers) = sharers(1, pools, QUEUES[1]);
+            let token = take(&sharers[0].rack).expect("it lies there");
+            let impatient = {
+                let rack = Arc::clone(&sharers[place].rack);
+                thread::spawn(move || {
+                    // Its deadline has passed when it begins to wait.
+                    if let Some(token) = borrow(&rack, &Clock::System, NOW, false).expect("nobody closes it") {
+                        put(&rack, token);
+                    }
+                })
+            };
+            let waiter = {
+                let rack = Arc::clone(&sharers[pools - 1].rack);
+                thread::spawn(move || put(&rack, borrow_for_ever(&rack, false)))
+            };
+            put(&sharers[0].rack, token);
+            impatient.join().expect("no panic");
+            waiter.join().expect("no panic");
+            shared_at_rest(&budget, &sharers);
+        });
+    };
+    with_the_impatient_in("a return, a waiter that gives up in a second pool, and one in a third", 3, 1);
+    with_the_impatient_in("a return and a waiter that gives up in one pool, and one in another", 2, 0);
 }
 
 #[test]

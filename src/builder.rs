@@ -43,7 +43,7 @@ pub struct Builder<M: Manager> {
     pub(crate) settings: Settings,
     pub(crate) warm_up: Option<WarmUp>,
     hooks: Hooks<M::Connection>,
-    handler: Option<Box<dyn EventHandler>>,
+    handlers: Vec<Box<dyn EventHandler>>,
     budget: Option<Budget>,
     clock: Clock,
 }
@@ -56,7 +56,7 @@ impl<M: Manager> Builder<M> {
             settings: Settings::default(),
             warm_up: None,
             hooks: Hooks::default(),
-            handler: None,
+            handlers: Vec::new(),
             budget: None,
             clock: Clock::System,
         }
@@ -351,9 +351,16 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Hears what the pool does.
+    /// Hears what the pool does, besides those that were given before. Default: nobody does.
     pub fn event_handler(mut self, handler: impl EventHandler) -> Self {
-        self.handler = Some(Box::new(handler));
+        self.handlers.push(Box::new(handler));
+        self
+    }
+
+    /// How many [incidents](crate::Pool::incidents) the pool keeps, the last ones; 0 for none. Default 64: an outage is a handful,
+    /// because many of a kind in a row are kept as one, and each takes some hundred bytes.
+    pub fn incidents(mut self, most: usize) -> Self {
+        self.settings.incidents = most;
         self
     }
 
@@ -416,7 +423,7 @@ impl<M: Manager> Builder<M> {
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect) if no thread can be had for the upkeep.
     pub fn build_lazy(self) -> Result<Pool<M>, Error> {
         let problems = self.problems();
-        let Self { manager, name, mut settings, warm_up: _, hooks, handler, budget, clock } = self;
+        let Self { manager, name, mut settings, warm_up: _, hooks, handlers, budget, clock } = self;
         if !manager.can_validate() {
             settings.validation = Validation::Never;
         }
@@ -427,7 +434,7 @@ impl<M: Manager> Builder<M> {
         let number = next_number();
         let name = name.unwrap_or_else(|| format!("pool-{number}"));
         let by_hand = !matches!(clock, Clock::System) || settings.maintenance == Maintenance::Manual;
-        let core = Arc::new(Core::new(Parts { manager, name, number, settings, hooks, handler, budget, clock }));
+        let core = Arc::new(Core::new(Parts { manager, name, number, settings, hooks, handlers, budget, clock }));
         if let Some(account) = &core.rack.account {
             let member: Arc<dyn Member> = Arc::clone(&core) as _;
             account.enlist(Arc::downgrade(&member));
@@ -439,6 +446,7 @@ impl<M: Manager> Builder<M> {
                 .map_err(|error| Error::no_thread(&core.name, error))?;
         }
         core.adapt_from_now();
+        core.sample_from_now();
         Ok(pool)
     }
 }

@@ -3,7 +3,7 @@
 //! Time inside the crate is a [`Moment`]: nanoseconds of the monotonic clock. Durations exist at the edge only;
 //! the first thing that happens to a time-out is that it becomes a deadline.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[cfg(any(test, loom, shuttle, feature = "testing"))]
 pub use hand::HandClock;
@@ -102,6 +102,16 @@ impl Clock {
             Self::System => system::now(),
             #[cfg(any(test, loom, shuttle, feature = "testing"))]
             Self::Hand(clock) => clock.now(),
+        }
+    }
+
+    /// What the clock on the wall shows, for people to read. It may be set back, so nothing is decided by it.
+    pub(crate) fn wall(&self) -> SystemTime {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "this is the module that reads the clock")]
+            Self::System => SystemTime::now(),
+            #[cfg(any(test, loom, shuttle, feature = "testing"))]
+            Self::Hand(clock) => SystemTime::UNIX_EPOCH + Duration::from_nanos(clock.now().to_bits()),
         }
     }
 

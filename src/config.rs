@@ -208,6 +208,8 @@ pub(crate) struct Settings {
     pub(crate) check_on_caller: bool,
     /// The r2d2 module lets `idle_timeout` go below `min_idle` and opens new connections instead, as r2d2 does.
     pub(crate) replace_idle: bool,
+    /// How many incidents are kept.
+    pub(crate) incidents: usize,
 }
 
 impl Default for Settings {
@@ -235,6 +237,7 @@ impl Default for Settings {
             bound_only: false,
             check_on_caller: false,
             replace_idle: false,
+            incidents: 64,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::adaptive::{Grounds, Reason};
 use crate::error::Error;
 use crate::extensions::Extensions;
 use crate::lease::Lease;
+use crate::stats::Stats;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::Location;
@@ -147,6 +148,8 @@ pub struct CheckedIn<'a> {
     pub connection: u64,
     /// How long it was borrowed.
     pub held: Duration,
+    /// What the borrower wrote on it with [`PooledConnection::set_label`](crate::PooledConnection::set_label).
+    pub label: Option<&'a str>,
     /// What the user keeps beside the connection.
     pub extensions: &'a Extensions,
 }
@@ -159,6 +162,18 @@ pub struct Reset<'a> {
     pub connection: u64,
     /// What it failed with; the connection is closed then.
     pub error: Option<&'a (dyn StdError + 'static)>,
+    /// How long cleaning it took.
+    pub took: Duration,
+}
+
+/// A connection passed its check.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Valid {
+    /// Its number.
+    pub connection: u64,
+    /// How long the check took.
+    pub took: Duration,
 }
 
 /// A connection failed its check.
@@ -169,6 +184,8 @@ pub struct Invalid<'a> {
     pub connection: u64,
     /// What the check failed with.
     pub error: &'a (dyn StdError + 'static),
+    /// How long the check took.
+    pub took: Duration,
 }
 
 /// The pool has parted with a connection.
@@ -183,6 +200,8 @@ pub struct Closed<'a> {
     pub age: Duration,
     /// How often it was lent.
     pub uses: u64,
+    /// How long closing it took.
+    pub took: Duration,
     /// What the user keeps beside the connection.
     pub extensions: &'a Extensions,
 }
@@ -215,6 +234,10 @@ pub struct Panicked<'a> {
 ///
 /// They run on the thread on which the thing happens, outside every lock of the pool, and should be quick. A panic
 /// in one of them is caught and counted. An event handler switches exact use times on (about 40 ns a checkout).
+///
+/// What is told of a connection, in this order: `connected`; for each checkout `checked_out`, `checked_in` and `reset`; checks
+/// in between, `valid` or `invalid`; `retired` with the reason, and `closed`. A pool may have several handlers
+/// ([`Builder::event_handler`](crate::Builder::event_handler) adds one), and each hears everything.
 ///
 /// # Examples
 ///
@@ -252,6 +275,8 @@ pub trait EventHandler: Send + Sync + 'static {
     fn checked_in(&self, pool: &str, event: &CheckedIn<'_>) {}
     /// A connection that came back was cleaned.
     fn reset(&self, pool: &str, event: &Reset<'_>) {}
+    /// A connection passed its check.
+    fn valid(&self, pool: &str, event: &Valid) {}
     /// A connection failed its check.
     fn invalid(&self, pool: &str, event: &Invalid<'_>) {}
     /// The pool has decided to close a connection, and does it now or on a helper thread.
@@ -270,6 +295,14 @@ pub trait EventHandler: Send + Sync + 'static {
     fn resized(&self, pool: &str, event: &Resized<'_>) {}
     /// A callback panicked.
     fn panicked(&self, pool: &str, event: &Panicked<'_>) {}
+    /// How often [`sampled`](Self::sampled) is to be called, 20 ms or more. Asked once, when the pool is built. Default: never.
+    fn sample_every(&self) -> Option<Duration> {
+        None
+    }
+    /// The pool's numbers: first when it is built and then every [`sample_every`](Self::sample_every), on a helper thread (in a pool
+    /// without threads, in `maintain`), as long as the call before has ended; when the pool is closed; and when the last
+    /// connection of a closed pool is. So whoever publishes them publishes the last ones, too.
+    fn sampled(&self, pool: &str, stats: &Stats) {}
 }
 
 impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
@@ -287,6 +320,9 @@ impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
     }
     fn reset(&self, pool: &str, event: &Reset<'_>) {
         (**self).reset(pool, event);
+    }
+    fn valid(&self, pool: &str, event: &Valid) {
+        (**self).valid(pool, event);
     }
     fn invalid(&self, pool: &str, event: &Invalid<'_>) {
         (**self).invalid(pool, event);
@@ -314,5 +350,11 @@ impl<T: EventHandler + ?Sized> EventHandler for std::sync::Arc<T> {
     }
     fn panicked(&self, pool: &str, event: &Panicked<'_>) {
         (**self).panicked(pool, event);
+    }
+    fn sample_every(&self) -> Option<Duration> {
+        (**self).sample_every()
+    }
+    fn sampled(&self, pool: &str, stats: &Stats) {
+        (**self).sampled(pool, stats);
     }
 }

@@ -1,5 +1,6 @@
 //! Who holds a connection: what is written down at checkout, and how it is read.
 
+use crate::redact::redact;
 use parking_lot::RwLock;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -52,6 +53,22 @@ impl Lease {
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()
+    }
+}
+
+/// `connection`, `thread`, `location` as `file:line`, `held` in seconds, and `label`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Lease {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Lease", 5)?;
+        fields.serialize_field("connection", &self.connection)?;
+        fields.serialize_field("thread", self.thread())?;
+        let location = self.location.map(|location| format!("{}:{}", location.file(), location.line()));
+        fields.serialize_field("location", &location)?;
+        fields.serialize_field("held", &self.held.as_secs_f64())?;
+        fields.serialize_field("label", &self.label())?;
+        fields.end()
     }
 }
 
@@ -125,7 +142,8 @@ fn enrol() -> u32 {
     // Relaxed: only uniqueness matters. Wraps after a thousand million threads; the name is all that suffers.
     let number = (NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << THREAD_BITS) - 1)).max(1);
     NUMBER.set(number);
-    let name = std::thread::current().name().map_or_else(|| format!("thread {number}"), str::to_owned);
+    let name =
+        std::thread::current().name().map_or_else(|| format!("thread {number}"), |name| redact(name).into_owned());
     NAMES.write().of.insert(number, name.into());
     // During the destruction of the thread's locals the name simply stays.
     let _unless_ending = ENROLLED.try_with(|enrolled| enrolled.set(Some(Enrolled(number))));

@@ -313,12 +313,15 @@ mod budget;
 mod builder;
 mod clock;
 mod config;
+#[cfg(feature = "serde")]
+mod encode;
 mod error;
 pub mod event;
 mod extensions;
 mod fan_out;
 pub mod health;
 mod helpers;
+mod incident;
 mod keyed;
 mod lease;
 mod maintenance;
@@ -341,9 +344,11 @@ pub mod sizing;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stats;
+pub mod status;
 mod sync;
 #[cfg(any(test, loom, shuttle, feature = "testing"))]
 pub mod testing;
+mod text;
 mod warm_up;
 
 pub use balance::{Balance, Balanced};
@@ -355,6 +360,7 @@ pub use event::{CloseReason, EventHandler};
 pub use extensions::Extensions;
 pub use fan_out::{FanOut, FanOutError, FanOutRow, fan_out, fan_out_scoped};
 pub use health::{Health, HealthReport};
+pub use incident::{Incident, IncidentKind};
 #[cfg(feature = "url")]
 pub use keyed::UrlKey;
 pub use keyed::{Pools, PoolsBuilder, PoolsStats, Recovery, RecoveryAction};
@@ -369,6 +375,7 @@ pub use read_write::ReadWrite;
 pub use roles::Roles;
 pub use scope::{Scope, ScopeBound};
 pub use stats::{Breaker, Closed, Distribution, Outage, Stats};
+pub use status::{Observe, PoolStatus, Status};
 pub use warm_up::{WarmUp, WarmUpProgress};
 
 #[cfg(feature = "r2d2")]

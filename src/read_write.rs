@@ -196,7 +196,11 @@ impl<M: Manager> ReadWrite<M> {
     /// How the writer and the readers do, the worst first. A pool that does both is in it once.
     #[must_use]
     pub fn health(&self) -> HealthReport {
-        HealthReport::of(std::iter::once(&self.writer).chain(self.readers.pools()))
+        HealthReport::of(self.pools())
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<M>> {
+        std::iter::once(&self.writer).chain(self.readers.pools())
     }
 }
 

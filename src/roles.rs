@@ -25,7 +25,7 @@
 //! # Ok::<(), millpond::Error>(())
 //! ```
 
-use crate::{Balanced, Error, ErrorKind, HealthReport, Manager};
+use crate::{Balanced, Error, ErrorKind, HealthReport, Manager, Pool};
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,7 +82,11 @@ impl<M: Manager> Roles<M> {
     /// How all pools do, the worst first. One with several roles is in it once.
     #[must_use]
     pub fn health(&self) -> HealthReport {
-        HealthReport::of(self.inner.roles.iter().flat_map(|(_, pools)| pools.pools()))
+        HealthReport::of(self.pools())
+    }
+
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool<M>> {
+        self.inner.roles.iter().flat_map(|(_, pools)| pools.pools())
     }
 }
 

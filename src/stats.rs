@@ -27,6 +27,8 @@ use std::time::Duration;
 pub struct Stats {
     /// The most connections there may be.
     pub max_size: u32,
+    /// How many are kept idle.
+    pub min_idle: u32,
     /// Connections that are open: idle, in use, being checked, and being closed.
     pub size: u32,
     /// Connections that wait to be borrowed.
@@ -39,9 +41,12 @@ pub struct Stats {
     pub checking: u32,
     /// Callers that wait for a connection.
     pub waiting: u32,
+    /// For how long the first of them has waited; zero where nobody waits.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::seconds"))]
+    pub oldest_wait: Duration,
     /// For how long the server has left the oldest attempt to connect, or check, that is under way without an answer; zero where
     /// none is. One that hangs while others succeed counts from the last one that did.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "seconds"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::seconds"))]
     pub unanswered: Duration,
     /// The limit of the [`Budget`](crate::Budget) that the pool shares, where callers wait and all of it is used.
     pub budget_used_up: Option<u32>,
@@ -57,6 +62,8 @@ pub struct Stats {
     pub closed: Closed,
     /// Attempts to open a connection that failed.
     pub connect_failures: u64,
+    /// Checks that were made, whether they passed or failed.
+    pub checks: u64,
     /// Checks that failed.
     pub check_failures: u64,
     /// Connections lent.
@@ -112,17 +119,12 @@ pub enum Breaker {
 #[non_exhaustive]
 pub struct Outage {
     /// For how long, since the first attempt that failed.
-    #[cfg_attr(feature = "serde", serde(rename = "seconds", serialize_with = "seconds"))]
+    #[cfg_attr(feature = "serde", serde(rename = "seconds", serialize_with = "crate::encode::seconds"))]
     pub lasting: Duration,
     /// How many attempts have failed; those that were made together count once.
     pub attempts: u32,
     /// What the last one failed with: the text of the manager's error, without passwords.
     pub error: String,
-}
-
-#[cfg(feature = "serde")]
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Stats {
@@ -147,6 +149,11 @@ impl Closed {
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// How many were closed for each reason, those for which none were included.
+    pub fn each(&self) -> impl Iterator<Item = (CloseReason, u64)> + '_ {
+        CloseReason::ALL.into_iter().map(|reason| (reason, self.by(reason)))
     }
 
     /// Those closed for this reason.
@@ -277,18 +284,23 @@ impl fmt::Debug for Distribution {
     }
 }
 
-/// `count`, and `mean`, `p50`, `p95`, `p99` and `max` in seconds, as OpenTelemetry counts time.
+/// `count`, and `sum`, `mean`, `p50`, `p95`, `p99` and `max` in seconds, as OpenTelemetry counts time; and `buckets`, pairs of a
+/// bucket's upper end and how many are in it, empty ones left out.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Distribution {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
-        let mut fields = serializer.serialize_struct("Distribution", 6)?;
+        let mut fields = serializer.serialize_struct("Distribution", 8)?;
         fields.serialize_field("count", &self.count())?;
+        fields.serialize_field("sum", &self.sum.as_secs_f64())?;
         fields.serialize_field("mean", &self.mean().as_secs_f64())?;
         fields.serialize_field("p50", &self.quantile(0.5).as_secs_f64())?;
         fields.serialize_field("p95", &self.quantile(0.95).as_secs_f64())?;
         fields.serialize_field("p99", &self.quantile(0.99).as_secs_f64())?;
         fields.serialize_field("max", &self.max.as_secs_f64())?;
+        let used = self.buckets.iter().enumerate().filter(|(_, n)| **n > 0);
+        let buckets: Vec<_> = used.map(|(index, n)| (upper_end(index).as_secs_f64(), *n)).collect();
+        fields.serialize_field("buckets", &buckets)?;
         fields.end()
     }
 }
@@ -375,6 +387,7 @@ pub(crate) struct Counters {
     pub(crate) opened: Counter,
     closed: [Counter; CloseReason::COUNT],
     pub(crate) connect_failures: Counter,
+    pub(crate) checks: Counter,
     pub(crate) check_failures: Counter,
     pub(crate) waits: Counter,
     pub(crate) timeouts: Counter,
@@ -403,7 +416,9 @@ impl Counters {
         stats.closed = Closed(std::array::from_fn(|i| self.closed.get(i).map_or(0, Counter::get)));
         stats.opened = self.opened.get();
         stats.connect_failures = self.connect_failures.get();
+        // In this order, so that no more failed than were made.
         stats.check_failures = self.check_failures.get();
+        stats.checks = self.checks.get();
         stats.waits = self.waits.get();
         stats.timeouts = self.timeouts.get();
         stats.overloads = self.overloads.get();

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::redact::redact;
+use crate::text::columns;
 use std::error::Error as StdError;
 use std::fmt;
 use std::slice;
@@ -116,14 +117,7 @@ impl<K: fmt::Display, R, E: fmt::Display> FanOut<K, R, E> {
             };
             [redact(&row.key.to_string()).into_owned(), outcome, format!("{:.1} ms", row.took.as_secs_f64() * 1e3)]
         }));
-        // A line for each row, whatever it says.
-        let cells: Vec<[String; 3]> =
-            cells.into_iter().map(|row| row.map(|cell| cell.replace(['\n', '\r'], " "))).collect();
-        let width = |pick: fn(&[String; 3]) -> &String| cells.iter().map(|row| pick(row).chars().count()).max();
-        let (keys, outcomes, times) =
-            (width(|[key, ..]| key), width(|[_, outcome, _]| outcome), width(|[.., took]| took));
-        let (keys, outcomes, times) = (keys.unwrap_or(0), outcomes.unwrap_or(0), times.unwrap_or(0));
-        cells.iter().map(|[key, outcome, took]| format!("{key:keys$}  {outcome:outcomes$}  {took:>times$}\n")).collect()
+        columns(&cells, 2).iter().map(|line| format!("{line}\n")).collect()
     }
 }
 

@@ -65,7 +65,7 @@
 //! | `warnings` | array of objects | `kind` (`"nearly_full"`, `"none_left"`, `"callers_wait"`, `"budget_used_up"`, `"server_away"`, `"server_silent"`, `"paused"`, `"closed"`), `level`, `reason` |
 //!
 //! A report is `{"level": …, "pools": […]}`. In `Stats`, `closed` has `total` and each reason (`idle_timeout` …), and each
-//! distribution has `count`, `mean`, `p50`, `p95`, `p99` and `max`. All times are in seconds. [`PoolsStats`](crate::PoolsStats) and
+//! distribution has `count`, `sum`, `mean`, `p50`, `p95`, `p99`, `max` and `buckets` (see the module [`status`](crate::status)). All times are in seconds. [`PoolsStats`](crate::PoolsStats) and
 //! [`BudgetStats`](crate::BudgetStats) have the names of their fields.
 
 mod report;

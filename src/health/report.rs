@@ -1,6 +1,7 @@
 //! Many pools, as a list and as a table.
 
 use super::{Health, HealthLevel};
+use crate::text::on_one_line;
 use crate::{Manager, Pool};
 use std::collections::HashSet;
 use std::fmt;
@@ -107,11 +108,6 @@ pub(super) fn line(health: &Health, levels: usize, names: usize, f: &mut fmt::Fo
     write!(f, "{level:levels$}  {name:names$}  {in_use}/{max_size} in use  {idle} idle  {waiting} waiting")?;
     let reasons: Vec<_> = health.warnings.iter().map(|warning| on_one_line(&warning.reason)).collect();
     if reasons.is_empty() { Ok(()) } else { write!(f, "  {}", reasons.join(", ")) }
-}
-
-/// A name, or a driver's error, may have line breaks and control characters; a table has neither.
-fn on_one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

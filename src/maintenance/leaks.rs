@@ -1,6 +1,7 @@
 //! Leases that last longer than they should: told once when they are overdue, and once when they have ended.
 
 use crate::clock::{Moment, tick_span, ticks, ticks_between};
+use crate::incident::IncidentKind;
 use crate::manager::Manager;
 use crate::pool::shared::Core;
 use std::time::Duration;
@@ -24,7 +25,9 @@ pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
         // Where it lies idle its mark says since when; else it has been lent or closed in the meantime.
         let end = if slot.mark().is_idle() { slot.mark().since() } else { now.tick() };
         lease.held = lease.held.max(tick_span(ticks_between(mark.since(), end)));
-        log::warn!("pool {:?}: connection {} has come back: {lease}", core.name, lease.connection);
+        let text = format!("connection {} has come back: {lease}", lease.connection);
+        log::warn!("pool {:?}: {text}", core.name);
+        core.note(IncidentKind::OverdueEnded, text);
         core.emit(|handler, pool| handler.overdue_ended(pool, lease));
         false
     });
@@ -37,7 +40,9 @@ pub(super) fn watch<M: Manager>(core: &Core<M>, now: Moment) {
         if held < ticks(limit) {
             next = next.min(now.after(limit.saturating_sub(tick_span(held))));
         } else if let Some(lease) = core.lease_of(slot) {
-            log::warn!("pool {:?}: connection {} is overdue: {lease}", core.name, lease.connection);
+            let text = format!("connection {} is overdue: {lease}", lease.connection);
+            log::warn!("pool {:?}: {text}", core.name);
+            core.note(IncidentKind::Overdue, text);
             core.emit(|handler, pool| handler.overdue(pool, &lease));
             told.insert(index, (mark, lease));
         }

@@ -79,6 +79,7 @@ pub(crate) fn tend<M: Manager>(core: &Arc<Core<M>>, now: Moment) {
     keep_alive(core, now);
     leaks::watch(core, now);
     adapt::tick(core, now);
+    core.sample_due(now);
     if let Some(next) = core.rack.hedge(now) {
         core.alarm.at(next);
     }

@@ -22,6 +22,7 @@ pub use guard::PooledConnection;
 use crate::builder::Builder;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
+use crate::incident::Incident;
 use crate::lease::Lease;
 use crate::manager::{IntoManager, Manager};
 use crate::stats::Stats;
@@ -242,6 +243,37 @@ impl<M: Manager> Pool<M> {
     #[must_use]
     pub fn holders(&self) -> Vec<Lease> {
         self.core.holders(usize::MAX)
+    }
+
+    pub(crate) fn longest_holders(&self, most: usize) -> Vec<Lease> {
+        self.core.holders(most)
+    }
+
+    /// What went wrong lately, oldest first: callers that were not served, the server's comings and goings, connections closed
+    /// because of an error, panics, overdue leases, and changes made by hand. Kept without any event handler, the last
+    /// [`Builder::incidents`](crate::Builder::incidents) of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::{IncidentKind, Pool, PooledConnection};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).name("orders").max_size(1).build()?;
+    /// let mut held = pool.get()?;
+    /// PooledConnection::set_label(&mut held, "nightly report");
+    /// for _ in 0..3 {
+    ///     pool.get_timeout(Duration::from_millis(1)).unwrap_err();
+    /// }
+    /// // At some other time: what happened?
+    /// let incidents = pool.incidents();
+    /// assert_eq!((incidents[0].kind, incidents[0].count), (IncidentKind::TimedOut, 3));
+    /// assert_eq!(incidents[0].holders[0].label(), Some("nightly report"));
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.core.incidents()
     }
 
     /// The pool's name, as messages and metrics carry it.

@@ -49,7 +49,7 @@ pub use crate::Extensions;
 use self::event::{CheckinEvent, CheckoutEvent, TimeoutEvent, now, tell};
 use self::hooks::{Adapter, Slot};
 use crate::redact::redact;
-use crate::{ErrorKind, Lease, Stats};
+use crate::{ErrorKind, Lease, Observe, PoolStatus, Stats};
 use std::any::type_name;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -209,6 +209,12 @@ impl<M: ManageConnection> Pool<M> {
 }
 
 /// Settings and state as r2d2 prints them. Of the manager only the type is named, because managers hold passwords.
+impl<M: ManageConnection> Observe for Pool<M> {
+    fn observe(&self) -> Vec<PoolStatus> {
+        vec![self.0.status()]
+    }
+}
+
 impl<M: ManageConnection> fmt::Debug for Pool<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")

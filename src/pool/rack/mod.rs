@@ -210,6 +210,12 @@ impl<E: Send + 'static> Rack<E> {
         book.phase == Phase::Open || shelved + busy == book.taken
     }
 
+    /// Whether the pool is closed, and all that it had.
+    pub(crate) fn is_over(&self) -> bool {
+        let book = self.book.lock();
+        book.phase == Phase::Closed && book.taken == 0
+    }
+
     /// Waits until nobody has a connection.
     pub(crate) fn watch_quiet(&self, left: impl FnMut() -> Option<Duration>) -> bool {
         self.watch_book(|book| self.is_quiet(book), left)

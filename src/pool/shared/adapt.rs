@@ -5,6 +5,7 @@ use crate::adaptive::{Adaptive, AdaptiveState, Decision, Grounds, Observation, R
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::{CloseReason, Resized};
+use crate::incident::IncidentKind;
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::sync::Ordering;
@@ -176,10 +177,12 @@ impl<M: Manager> Core<M> {
         }
         (if to > from { &self.counters.grown } else { &self.counters.shrunk }).add();
         let name = &self.name;
-        match grounds {
-            Some(grounds) => log::debug!("pool {name:?}: the maximum goes from {from} to {to}: {reason} ({grounds})"),
-            None => log::debug!("pool {name:?}: the maximum goes from {from} to {to}, {reason}"),
-        }
+        let text = match grounds {
+            Some(grounds) => format!("the maximum goes from {from} to {to}: {reason} ({grounds})"),
+            None => format!("the maximum goes from {from} to {to}, {reason}"),
+        };
+        log::debug!("pool {name:?}: {text}");
+        self.note(IncidentKind::Resized, text);
         self.emit(|handler, pool| handler.resized(pool, &Resized { from, to, reason, grounds }));
     }
 

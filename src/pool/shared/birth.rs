@@ -1,18 +1,19 @@
 //! A pool as it is on its first day.
 
-use super::{Adapting, Core, Hooks, late_after, rules};
+use super::{Adapting, Core, Hooks, Samplers, late_after, rules};
 use crate::alarm::Alarm;
 use crate::budget::Budget;
 use crate::clock::{Clock, Moment};
 use crate::config::{Fairness, Maintenance, Nested, Settings, WhenDown};
 use crate::event::EventHandler;
 use crate::helpers;
+use crate::incident::Journal;
 use crate::manager::Manager;
 use crate::pool::rack::{Limits, Rack};
 use crate::pool::shelf::{CLOSED, PAUSED};
 use crate::stats::Counters;
 use crate::sync::{AtomicU32, Condvar, Mutex};
-use parking_lot::RwLock;
+use parking_lot::{Mutex as PlainMutex, RwLock};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
@@ -26,14 +27,14 @@ pub(crate) struct Parts<M: Manager> {
     pub(crate) number: u64,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks<M::Connection>,
-    pub(crate) handler: Option<Box<dyn EventHandler>>,
+    pub(crate) handlers: Vec<Box<dyn EventHandler>>,
     pub(crate) budget: Option<Budget>,
     pub(crate) clock: Clock,
 }
 
 impl<M: Manager> Core<M> {
     pub(crate) fn new(parts: Parts<M>) -> Self {
-        let Parts { manager, name, number, settings, hooks, handler, budget, clock } = parts;
+        let Parts { manager, name, number, settings, hooks, handlers, budget, clock } = parts;
         let (patience, barrier) = match settings.fairness {
             Fairness::Strict => (None, u32::MAX),
             Fairness::Bounded(patience) => (Some(patience), CLOSED | PAUSED),
@@ -61,16 +62,18 @@ impl<M: Manager> Core<M> {
             late_after: late_after(settings.adaptive.as_ref()).into(),
             adapting: Mutex::new(settings.adaptive.clone().map(|adaptive| Adapting::new(adaptive, clock.now()))),
             wished: Mutex::new(None),
-            timed: settings.use_times || handler.is_some(),
+            timed: settings.use_times || !handlers.is_empty(),
             careful: settings.check_on_caller || settings.nested == Nested::Deny,
-            observed: hooks.on_return.is_some() || handler.is_some(),
+            observed: hooks.on_return.is_some() || !handlers.is_empty(),
             bound: AtomicUsize::new(usize::from(settings.bound_only)),
             generation: AtomicU32::new(0),
             sweep_until: Mutex::new(Moment::ZERO),
             tending: AtomicBool::new(false),
             tend_again: AtomicBool::new(false),
             suspecting: AtomicBool::new(false),
-            handler,
+            samplers: Samplers::new(&handlers, clock.now()),
+            handlers,
+            journal: PlainMutex::new(Journal::new(settings.incidents)),
             seed: match clock {
                 Clock::System => RandomState::new().hash_one(number),
                 // Moved by hand: the same again in every run.

@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::config::Validation;
 use crate::error::Cause;
 use crate::event::{self, CloseReason};
+use crate::incident::IncidentKind;
 use crate::manager::{Fault, Manager};
 use crate::pool::rack::{Pending, SLOW_CHECK};
 use crate::pool::shelf::Mark;
@@ -59,6 +60,9 @@ impl<M: Manager> Core<M> {
                 Ok(Ok(())) => {
                     item.checked = self.clock.now();
                     item.vouched = true;
+                    self.counters.checks.add();
+                    let event = event::Valid { connection: item.id, took: item.checked.since(begun) };
+                    self.emit(|handler, pool| handler.valid(pool, &event));
                     return Some(item);
                 }
                 Ok(Err(error)) => {
@@ -67,11 +71,14 @@ impl<M: Manager> Core<M> {
                 }
                 Err(panicked) => (Arc::new(panicked), Fault::Transient),
             };
+        self.counters.checks.add();
         self.counters.check_failures.add();
-        let text = error.to_string();
-        log::debug!("pool {:?}: connection {} failed its check: {}", self.name, item.id, redact(&text));
+        let text = format!("connection {} failed its check: {}", item.id, redact(&error.to_string()));
+        log::debug!("pool {:?}: {text}", self.name);
+        self.note(IncidentKind::Retired(CloseReason::Invalid), text);
+        let took = self.clock.now().since(begun);
         self.emit(|handler, pool| {
-            handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error });
+            handler.invalid(pool, &event::Invalid { connection: item.id, error: &*error, took });
         });
         *self.last_check_failure.write() = Some((self.clock.now(), error));
         retire(item, CloseReason::Invalid);

@@ -3,6 +3,7 @@
 use super::{Core, Item, retire, retire_all};
 use crate::clock::{Clock, Moment};
 use crate::event::{self, CloseReason};
+use crate::incident::IncidentKind;
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::Rack;
@@ -71,13 +72,14 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
     if std::thread::panicking() {
         return Some(CloseReason::Panicked);
     }
+    let begun = if core.observed { core.clock.now() } else { now };
     match core.guarded("reset", || core.manager.reset(&mut item.connection)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Some(core.unclean(item.id, &error)),
+        Ok(Err(error)) => return Some(core.unclean(item.id, &error, begun)),
         Err(_) => return Some(CloseReason::Panicked),
     }
     if core.observed
-        && let Some(reason) = core.finish_reset(item.id, &mut item.connection)
+        && let Some(reason) = core.finish_reset(item.id, &mut item.connection, begun)
     {
         return Some(reason);
     }
@@ -101,37 +103,44 @@ fn sentence<M: Manager>(item: &mut Item<M>, now: Moment) -> Option<CloseReason> 
 impl<M: Manager> Core<M> {
     /// After the manager's reset: the user's hook, and word to the event handler.
     #[cold]
-    fn finish_reset(&self, id: u64, connection: &mut M::Connection) -> Option<CloseReason> {
+    fn finish_reset(&self, id: u64, connection: &mut M::Connection, begun: Moment) -> Option<CloseReason> {
         if let Some(hook) = &self.hooks.on_return {
             match self.guarded("on_return", || hook(connection)) {
                 Ok(Ok(())) => {}
-                Ok(Err(refusal)) => return Some(self.unclean(id, &*refusal)),
+                Ok(Err(refusal)) => return Some(self.unclean(id, &*refusal, begun)),
                 Err(_) => return Some(CloseReason::Panicked),
             }
         }
-        self.emit(|handler, pool| handler.reset(pool, &event::Reset { connection: id, error: None }));
+        let took = self.clock.now().since(begun);
+        self.emit(|handler, pool| handler.reset(pool, &event::Reset { connection: id, error: None, took }));
         None
     }
 
     #[cold]
-    fn unclean(&self, id: u64, error: &(dyn std::error::Error + 'static)) -> CloseReason {
-        log::debug!("pool {:?}: connection {id} could not be cleaned: {}", self.name, redact(&error.to_string()));
+    fn unclean(&self, id: u64, error: &(dyn std::error::Error + 'static), begun: Moment) -> CloseReason {
+        let text = format!("connection {id} could not be cleaned: {}", redact(&error.to_string()));
+        log::debug!("pool {:?}: {text}", self.name);
+        self.note(IncidentKind::Retired(CloseReason::ResetFailed), text);
+        let took = self.clock.now().since(begun);
         self.emit(|handler, pool| {
-            handler.reset(pool, &event::Reset { connection: id, error: Some(error) });
+            handler.reset(pool, &event::Reset { connection: id, error: Some(error), took });
         });
         CloseReason::ResetFailed
     }
 
     #[cold]
     pub(crate) fn note_return(&self, item: &Item<M>) {
-        if item.labelled {
-            self.labels.write().remove(&item.id);
-        }
+        let label = if item.labelled { self.labels.write().remove(&item.id) } else { None };
         if self.timed {
             let held = self.clock.now().since(item.used);
             self.counters.use_time.record(held);
             self.emit(|handler, pool| {
-                let event = event::CheckedIn { connection: item.id, held, extensions: item.extensions() };
+                let event = event::CheckedIn {
+                    connection: item.id,
+                    held,
+                    label: label.as_deref(),
+                    extensions: item.extensions(),
+                };
                 handler.checked_in(pool, &event);
             });
         }

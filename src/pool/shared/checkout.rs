@@ -8,6 +8,7 @@ use crate::clock::{Moment, ticks};
 use crate::config::Nested;
 use crate::error::Error;
 use crate::event;
+use crate::incident::IncidentKind;
 use crate::lease::thread_number;
 use crate::manager::Manager;
 use crate::pool::entry::{Occasion, Verdict};
@@ -415,7 +416,9 @@ impl<M: Manager> Core<M> {
             "no connection from {name:?}: connecting has failed for {away:.2} s ({failures} attempts), the next attempt is \
              in {next:.2} s"
         );
-        Error::with_cause(ErrorKind::Connect, text, Some(cause))
+        let error = Error::with_cause(ErrorKind::Connect, text, Some(cause));
+        self.note(IncidentKind::TurnedAway, &error);
+        error
     }
 
     /// The error of somebody who comes to a pool that is paused and takes nobody.
@@ -428,6 +431,7 @@ impl<M: Manager> Core<M> {
             Refusal::Closed => Error::closed(&self.name),
             Refusal::Paused => {
                 let error = self.paused();
+                self.note(IncidentKind::TurnedAway, &error);
                 self.emit(|handler, pool| handler.timed_out(pool, &error));
                 error
             }
@@ -436,6 +440,7 @@ impl<M: Manager> Core<M> {
                 let waiting = self.rack.numbers().waiting;
                 let text = format!("too many callers wait for a connection from {:?} already ({waiting})", self.name);
                 let error = Error::plain(ErrorKind::Overloaded, text);
+                self.note(IncidentKind::TurnedAway, &error);
                 self.emit(|handler, pool| handler.timed_out(pool, &error));
                 error
             }

@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::{self, CloseReason, State};
 use crate::helpers;
+use crate::incident::IncidentKind;
 use crate::manager::Manager;
 use crate::pool::entry::Entry;
 use crate::pool::shelf::Mark;
@@ -47,6 +48,9 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     let core = Arc::clone(&item.home);
     let now = core.clock.now();
     core.emit(|handler, pool| handler.retired(pool, item.id, reason));
+    if matches!(reason, CloseReason::Broken | CloseReason::Panicked) {
+        core.note(IncidentKind::Retired(reason), format!("connection {} is closed: {reason}", item.id));
+    }
     let renewed = || reason == CloseReason::Refresh && core.rules().renewal_of(item.generation).is_some();
     if matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) || renewed() {
         core.rack.owe();
@@ -57,20 +61,25 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     core.rack.close_begins(id, permit, now, reason);
     core.alarm.at(now.after(CLOSE_GRACE));
     move || {
+        let begun = core.clock.now();
         if let Some(hook) = &core.hooks.on_close {
             drop(core.guarded("on_close", || hook(&mut connection)));
         }
         drop(core.guarded("close", || core.manager.close(connection)));
-        let age = core.clock.now().since(born);
+        let now = core.clock.now();
+        let (age, took) = (now.since(born), now.since(begun));
         log::debug!("pool {:?}: closed connection {id}: {reason}, {age:?} old, lent {uses} times", core.name);
         core.counters.close(reason);
         core.emit(|handler, pool| {
             let extensions = extensions.get_or_init(Box::default);
-            handler.closed(pool, &event::Closed { connection: id, reason, age, uses, extensions });
+            handler.closed(pool, &event::Closed { connection: id, reason, age, uses, took, extensions });
         });
         // User data may panic when it goes, too.
         drop(core.guarded("drop of extensions", || drop(extensions)));
         core.rack.close_ends(id);
+        if core.rack.is_over() {
+            core.sample_last();
+        }
         core.open_wanted();
     }
 }
@@ -109,6 +118,8 @@ impl<M: Manager> Core<M> {
         self.end_warming();
         log::debug!("pool {:?}: closed", self.name);
         self.emit_state(State::Closed);
+        self.note(IncidentKind::Closed, "the pool is closed".to_owned());
+        self.sample_last();
         retire_all(idle, CloseReason::PoolClosed);
         self.alarm.disconnect();
         let enrolment = self.enrolment.lock().take();
@@ -147,6 +158,7 @@ impl<M: Manager> Core<M> {
         let error = reject.then(|| self.paused());
         if self.rack.pause(error.as_ref()) {
             self.emit_state(State::Paused);
+            self.note(IncidentKind::Paused, "the pool is paused".to_owned());
         }
     }
 
@@ -163,6 +175,7 @@ impl<M: Manager> Core<M> {
         if self.rack.resume() {
             let away = self.rack.numbers().outage.is_some();
             self.emit_state(if away { State::Down } else { State::Up });
+            self.note(IncidentKind::Resumed, "the pool lends again".to_owned());
             self.open_wanted();
             // What was to be tried again in the meantime.
             self.alarm.at(self.clock.now());

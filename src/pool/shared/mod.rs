@@ -16,12 +16,14 @@ mod open;
 mod report;
 pub(crate) mod rules;
 mod sharing;
+mod tell;
 mod warm;
 
 pub(crate) use adapt::{Adapting, Wish, late_after};
 pub(crate) use birth::Parts;
 pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
+pub(crate) use tell::Samplers;
 
 use crate::alarm::Alarm;
 use crate::clock::{Clock, Moment};
@@ -29,6 +31,7 @@ use crate::config::{Maintenance, Settings};
 use crate::error::Cause;
 use crate::event::EventHandler;
 use crate::helpers;
+use crate::incident::Journal;
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::pool::entry::{Entry, Rules};
@@ -38,7 +41,7 @@ use crate::pool::shelf::Mark;
 use crate::pool::warming::Warming;
 use crate::sync::{AtomicU32, Condvar, Mutex};
 use forkguard::Guard as ForkGuard;
-use parking_lot::RwLock;
+use parking_lot::{Mutex as PlainMutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
@@ -105,7 +108,10 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) bound: AtomicUsize,
     /// How many times the pool has been refreshed.
     pub(crate) generation: AtomicU32,
-    pub(crate) handler: Option<Box<dyn EventHandler>>,
+    pub(crate) handlers: Vec<Box<dyn EventHandler>>,
+    pub(crate) samplers: Samplers,
+    /// Where incidents are kept.
+    pub(crate) journal: PlainMutex<Journal>,
     pub(crate) manager: M,
     pub(crate) hooks: Hooks<M::Connection>,
     pub(crate) name: Arc<str>,

@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::config::scatter;
 use crate::error::Cause;
 use crate::event::{self, CloseReason, State};
+use crate::incident::IncidentKind;
 use crate::manager::{Fault, Manager};
 use crate::pool::entry::Entry;
 use crate::pool::rack::Permit;
@@ -78,7 +79,7 @@ impl<M: Manager> Core<M> {
         if purpose == Purpose::Wanted && !self.rack.still_wanted(self.clock.now()) {
             return;
         }
-        if self.handler.is_some() && self.rack.numbers().outage.is_some() {
+        if !self.handlers.is_empty() && self.rack.numbers().outage.is_some() {
             self.emit_state(State::HalfOpen);
         }
         // Read before the attempt: a refresh while it is under way makes the new connection an old one.
@@ -93,7 +94,9 @@ impl<M: Manager> Core<M> {
                 if let Some(outage) = outage {
                     let away = self.clock.now().since(outage.since);
                     let (name, failures) = (&self.name, outage.failures);
-                    log::info!("pool {name:?}: connected again after {failures} failed attempts in {away:.1?}");
+                    let text = format!("connected again after {failures} failed attempts in {away:.1?}");
+                    log::info!("pool {name:?}: {text}");
+                    self.note(IncidentKind::ServerBack, text);
                     self.emit_state(State::Up);
                 }
                 if generation >= self.rules().oldest {
@@ -185,7 +188,9 @@ impl<M: Manager> Core<M> {
         let policy = if started { self.settings.retry.clone() } else { self.settings.start_up() };
         let failed = self.rack.connect_failed(cause, permanent, now, |failures| policy.delay(failures, random));
         if failed.news {
-            log::warn!("pool {:?}: cannot connect: {}", self.name, redact(&cause.to_string()));
+            let text = format!("cannot connect: {}", redact(&cause.to_string()));
+            log::warn!("pool {:?}: {text}", self.name);
+            self.note(IncidentKind::ServerAway, text);
         }
         self.emit_state(State::Down);
         self.emit(|handler, pool| {

@@ -6,6 +6,7 @@ use crate::budget::Account;
 use crate::clock::{Moment, tick_span, ticks_between};
 use crate::error::{Cause, Error, Panicked, Wait};
 use crate::event::{self, EventHandler, State};
+use crate::incident::IncidentKind;
 use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
@@ -30,6 +31,7 @@ impl<M: Manager> Core<M> {
         let panicked = Panicked::caught(callback, payload);
         self.counters.panics.add();
         log::error!("pool {:?}: {panicked}", self.name);
+        self.note(IncidentKind::Panicked, panicked.to_string());
         if callback != HANDLER {
             let event = event::Panicked { callback, message: &panicked.message };
             self.emit(|handler, pool| handler.panicked(pool, &event));
@@ -37,12 +39,17 @@ impl<M: Manager> Core<M> {
         panicked
     }
 
-    /// Tells the event handler, if there is one.
+    /// Tells all event handlers.
     #[inline]
-    pub(crate) fn emit(&self, tell: impl FnOnce(&dyn EventHandler, &str)) {
-        if let Some(handler) = &self.handler {
-            drop(self.guarded(HANDLER, || tell(&**handler, &self.name)));
+    pub(crate) fn emit(&self, tell: impl Fn(&dyn EventHandler, &str)) {
+        for handler in &self.handlers {
+            self.tell(&**handler, &tell);
         }
+    }
+
+    /// Tells one of them.
+    pub(crate) fn tell(&self, handler: &dyn EventHandler, tell: impl FnOnce(&dyn EventHandler, &str)) {
+        drop(self.guarded(HANDLER, || tell(handler, &self.name)));
     }
 
     pub(crate) fn emit_state(&self, state: State) {
@@ -54,6 +61,7 @@ impl<M: Manager> Core<M> {
         let mut stats = Stats::default();
         self.counters.fill(&mut stats);
         stats.max_size = numbers.max_size;
+        stats.min_idle = numbers.min_idle;
         stats.size = (numbers.taken + numbers.overdue).saturating_sub(numbers.opening);
         stats.connecting = numbers.opening;
         stats.checking = numbers.checking;
@@ -63,7 +71,9 @@ impl<M: Manager> Core<M> {
             Some(_) if numbers.opening > 0 => Breaker::HalfOpen,
             Some(_) => Breaker::Open,
         };
-        stats.unanswered = numbers.unanswered_since.map_or(Duration::ZERO, |since| self.clock.now().since(since));
+        let lasting = |since: Moment| self.clock.now().since(since);
+        stats.unanswered = numbers.unanswered_since.map_or(Duration::ZERO, lasting);
+        stats.oldest_wait = numbers.waiting_since.map_or(Duration::ZERO, lasting);
         // Of a budget that others have used up it is those who wait that are to know.
         let account = self.rack.account.as_ref().filter(|_| numbers.waiting > 0);
         stats.budget_used_up = account.and_then(Account::used_up);
@@ -211,6 +221,7 @@ impl<M: Manager> Core<M> {
         let budget = budget.and_then(|account| account.used_up()).filter(|_| kind == ErrorKind::Exhausted);
         let error = Error::timeout(kind, &self.name, Wait { waited, own, budget }, stats, holders, cause);
         log::debug!("{error}");
+        self.note(IncidentKind::TimedOut, &error);
         self.emit(|handler, pool| handler.timed_out(pool, &error));
         error
     }

@@ -1,0 +1,13 @@
+//! How times are written where they leave the program: in seconds, as OpenTelemetry counts them.
+
+use serde::Serializer;
+use std::time::{Duration, SystemTime};
+
+pub(crate) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// Since 1970; a time before that is 1970.
+pub(crate) fn epoch_seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    seconds(&time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(), serializer)
+}

@@ -53,7 +53,7 @@ impl HealthReport {
         &self.pools
     }
 
-    /// Itself as JSON: see the [module](self).
+    /// Itself as JSON: see the [module](crate::health).
     ///
     /// # Examples
     ///

@@ -202,6 +202,7 @@ fn who_would_rather_fail_fast_waits_for_the_end_of_a_pause_all_the_same() {
     let pool = builder.connection_timeout(Duration::MAX).build_lazy().expect("good settings");
     lab.refuse.store(true, SeqCst);
     pool.get().expect_err("it refuses");
+    eventually("the attempt is over", || pool.stats().connecting == 0);
     pool.pause();
     clock.advance(Duration::from_secs(60));
     lab.refuse.store(false, SeqCst);

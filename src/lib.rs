@@ -326,6 +326,8 @@ mod keyed;
 mod lease;
 mod maintenance;
 pub mod manager;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod pool;
 #[cfg(feature = "config")]
 pub mod pool_config;

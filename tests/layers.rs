@@ -47,6 +47,7 @@ const LAYERS: [&[&str]; 6] = [
         "fan_out/*",
         "health/*",
         "keyed/*",
+        "metrics",
         "pool_config/*",
         "r2d2/*",
         "read_write",

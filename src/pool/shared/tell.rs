@@ -90,6 +90,10 @@ impl<M: Manager> Core<M> {
         let core = Arc::clone(self);
         let job = Box::new(move || {
             core.sample(&due);
+            if core.rack.is_closed() {
+                // What was told here may be older than what was told at the close meanwhile.
+                core.sample_last();
+            }
             core.samplers.busy.store(false, Ordering::Relaxed);
         });
         if self.dispatch(job).is_err() {
@@ -97,11 +101,15 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    /// Tells all of them the last numbers.
+    /// Tells all of them the numbers of a closed pool. Several may do so at once, and whoever is last tells of the end.
     pub(crate) fn sample_last(&self) {
         let (all, _) = self.samplers.take_due(None);
-        if !all.is_empty() {
+        while !all.is_empty() {
+            let over = self.rack.is_over();
             self.sample(&all);
+            if self.rack.is_over() == over {
+                break;
+            }
         }
     }
 

@@ -304,7 +304,8 @@ impl<M: Manager> Builder<M> {
     }
 
     /// Measures how long connections are borrowed, for [`Stats::use_time`](crate::Stats::use_time). Default off: two
-    /// readings of the exact clock cost about 40 ns a checkout. An event handler switches it on.
+    /// readings of the exact clock and a histogram cost about 70 ns a checkout. An event handler switches it on, unless it wants
+    /// samples only.
     pub fn use_times(mut self, measure: bool) -> Self {
         self.settings.use_times = measure;
         self

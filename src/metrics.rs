@@ -1,8 +1,7 @@
 //! A pool's numbers under OpenTelemetry's names, through the [`metrics`](https://docs.rs/metrics) facade.
 //!
-//! [`Metrics`] is an [event handler](crate::EventHandler). It costs a checkout nothing but the exact use times that every handler
-//! switches on (about 40 ns): the pool counts anyway, and what it has counted is published every few seconds, on one of its helper
-//! threads. The price is that gauges are as old as that, and that histograms are told to about 12 %: each duration as the middle
+//! [`Metrics`] is an [event handler](crate::EventHandler) that costs a checkout nothing: the pool counts anyway, and what it has
+//! counted is published every few seconds, on one of its helper threads. The price is that gauges are as old as that, and that histograms are told to about 12 %: each duration as the middle
 //! of the bucket in which the pool counted it.
 //!
 //! Recorders are looked up each time that something is published, so one that is installed after the pool was built gets
@@ -32,7 +31,7 @@
 //! | `db.client.connection.timeouts` | counter | callers whose deadline passed |
 //! | `db.client.connection.create_time` | histogram, s | how long opening a connection took |
 //! | `db.client.connection.wait_time` | histogram, s | how long those waited who had to |
-//! | `db.client.connection.use_time` | histogram, s | how long connections were borrowed |
+//! | `db.client.connection.use_time` | histogram, s | how long connections were borrowed, where the pool measures that: [`Builder::use_times`](crate::Builder::use_times), about 70 ns a checkout |
 //!
 //! and what has no name there, with the same attribute:
 //!
@@ -110,6 +109,10 @@ impl Default for Metrics {
 }
 
 impl EventHandler for Metrics {
+    fn samples_only(&self) -> bool {
+        true
+    }
+
     fn sample_every(&self) -> Option<Duration> {
         Some(self.every)
     }

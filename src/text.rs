@@ -4,7 +4,15 @@ use std::time::Duration;
 
 /// A name, or a driver's error, may have line breaks and control characters; a table has neither.
 pub(crate) fn on_one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 /// Rows of cells, each column as wide as its widest cell; those from `right_from` on stand right.
@@ -45,7 +53,7 @@ mod tests {
     #[test]
     fn columns_stand_below_each_other_and_end_without_blanks() {
         let rows = [["a", "1"], ["bcd", "10"], ["e\nf", ""]].map(|row| row.map(str::to_owned));
-        assert_eq!(columns(&rows, 1), ["a      1", "bcd   10", "e\\nf"]);
+        assert_eq!(columns(&rows, 1), ["a     1", "bcd  10", "e f"]);
     }
 
     #[test]

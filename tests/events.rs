@@ -128,9 +128,8 @@ fn each_of_several_handlers_hears_everything_and_one_that_panics_keeps_nothing_f
 fn samples_come_when_it_is_time_and_when_everything_has_ended() -> Result<(), Error> {
     let (lab, clock) = (Lab::new(), HandClock::new());
     let stories = [1, 3].map(|seconds| Arc::new(Story { every: Some(seconds * SECOND), ..Story::default() }));
-    let samples = |story: &Story| {
-        story.take().into_iter().filter(|line| line.starts_with("orders")).collect::<Vec<_>>()
-    };
+    let samples =
+        |story: &Story| story.take().into_iter().filter(|line| line.starts_with("orders")).collect::<Vec<_>>();
     let builder = Pool::builder(lab.manager()).name("orders").max_size(2).maintenance(Maintenance::Manual);
     let builder = stories.iter().fold(builder, |builder, story| builder.event_handler(Arc::clone(story)));
     let pool = builder.clock(clock.clone()).build()?;

@@ -261,8 +261,8 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
     let keys = |value: &Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         keys(&json),
-        "breaker budget_used_up check_failures checking checkouts closed closed_for_good connect_failures connect_time connecting \
-         fast_failures grown idle in_use late max_size opened overloads panics paused shrunk size timeouts unanswered use_time \
+        "breaker budget_used_up check_failures checking checkouts checks closed closed_for_good connect_failures connect_time connecting \
+         fast_failures grown idle in_use late max_size min_idle oldest_wait opened overloads panics paused shrunk size timeouts unanswered use_time \
          wait_time waiting waits"
     );
     assert_eq!(
@@ -270,7 +270,7 @@ fn the_numbers_of_a_pool_have_stable_names_too() {
         "broken budget detached discarded idle_timeout invalid lifetime max_uses panicked pool_closed refresh reset_failed \
          resize total"
     );
-    assert_eq!(keys(&json["connect_time"]), "count max mean p50 p95 p99");
+    assert_eq!(keys(&json["connect_time"]), "buckets count max mean p50 p95 p99 sum");
     assert_eq!((&json["opened"], &json["connect_time"]["count"]), (&json!(1), &json!(1)));
     assert!(json["connect_time"]["max"].as_f64().is_some_and(|seconds| seconds > 0.0));
 }

@@ -32,7 +32,8 @@ fn heard(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
 fn a_recorder_that_is_installed_after_the_pool_was_used_gets_everything_and_the_end_of_it() -> Result<(), Error> {
     let (lab, clock, metrics) = (Lab::new(), HandClock::new(), Arc::new(Metrics::new().every(SECOND)));
     let build = |name: &str| {
-        let builder = Pool::builder(lab.manager()).name(name).max_size(2).min_idle(1).clock(clock.clone());
+        let builder =
+            Pool::builder(lab.manager()).name(name).max_size(2).min_idle(1).use_times(true).clock(clock.clone());
         builder.maintenance(Maintenance::Manual).event_handler(Arc::clone(&metrics)).build()
     };
     let (orders, cache) = (build("orders")?, build("cache")?);

@@ -36,7 +36,7 @@
 //!
 //! - **Demand** is what would be in use if nobody had to wait: by [Little's law](https://doi.org/10.1287/opre.9.3.383), the
 //!   callers that come per second times the mean use time. Those who come are counted. The use time is not measured, which
-//!   would cost each checkout 40 ns; by the same law it is the mean number of connections in use, of which each interval
+//!   would cost each checkout 70 ns; by the same law it is the mean number of connections in use, of which each interval
 //!   takes a sample, over the rate at which they come back.
 //! - **Needed** is the least size with which, for that demand, no more than one caller in a hundred waits for longer than
 //!   the [target](Adaptive::target_wait), by Erlang's formula for callers that wait. (For a target of no wait and large loads

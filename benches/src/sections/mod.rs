@@ -9,6 +9,7 @@ pub mod memory;
 pub mod redis;
 pub mod sizes;
 pub mod sqlite;
+pub mod watching;
 pub mod writers;
 
 use crate::plan::Plan;
@@ -19,7 +20,7 @@ pub type Section = fn(Plan, &mut Report);
 /// Sections that measure nothing, so that they may be written by themselves, and their headings.
 pub const SIMULATED: [(&str, &str); 1] = [("adaptive", adaptive::HEADING)];
 
-pub const ALL: [(&str, Section); 10] = [
+pub const ALL: [(&str, Section); 11] = [
     ("checkout", checkout::run),
     ("sizes", sizes::run),
     ("holds", holds::run),
@@ -28,6 +29,7 @@ pub const ALL: [(&str, Section); 10] = [
     ("writers", writers::run),
     ("redis", redis::run),
     ("adaptive", adaptive::run),
+    ("watching", watching::run),
     ("memory", memory::run),
     ("instructions", instructions::run),
 ];

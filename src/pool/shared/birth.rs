@@ -1,6 +1,6 @@
 //! A pool as it is on its first day.
 
-use super::{Adapting, Core, Hooks, Samplers, late_after, rules};
+use super::{Adapting, Core, Hooks, by_interest, late_after, rules};
 use crate::alarm::Alarm;
 use crate::budget::Budget;
 use crate::clock::{Clock, Moment};
@@ -35,6 +35,7 @@ pub(crate) struct Parts<M: Manager> {
 impl<M: Manager> Core<M> {
     pub(crate) fn new(parts: Parts<M>) -> Self {
         let Parts { manager, name, number, settings, hooks, handlers, budget, clock } = parts;
+        let (handlers, samplers) = by_interest(handlers, clock.now());
         let (patience, barrier) = match settings.fairness {
             Fairness::Strict => (None, u32::MAX),
             Fairness::Bounded(patience) => (Some(patience), CLOSED | PAUSED),
@@ -71,7 +72,7 @@ impl<M: Manager> Core<M> {
             tending: AtomicBool::new(false),
             tend_again: AtomicBool::new(false),
             suspecting: AtomicBool::new(false),
-            samplers: Samplers::new(&handlers, clock.now()),
+            samplers,
             handlers,
             journal: PlainMutex::new(Journal::new(settings.incidents)),
             seed: match clock {

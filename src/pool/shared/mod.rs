@@ -23,13 +23,12 @@ pub(crate) use adapt::{Adapting, Wish, late_after};
 pub(crate) use birth::Parts;
 pub(crate) use checkin::{checkin, checkin_to};
 pub(crate) use close::{retire, retire_all};
-pub(crate) use tell::Samplers;
+pub(crate) use tell::{Handlers, Samplers, by_interest};
 
 use crate::alarm::Alarm;
 use crate::clock::{Clock, Moment};
 use crate::config::{Maintenance, Settings};
 use crate::error::Cause;
-use crate::event::EventHandler;
 use crate::helpers;
 use crate::incident::Journal;
 use crate::lease::Lease;
@@ -108,7 +107,7 @@ pub(crate) struct Core<M: Manager> {
     pub(crate) bound: AtomicUsize,
     /// How many times the pool has been refreshed.
     pub(crate) generation: AtomicU32,
-    pub(crate) handlers: Vec<Box<dyn EventHandler>>,
+    pub(crate) handlers: Handlers,
     pub(crate) samplers: Samplers,
     /// Where incidents are kept.
     pub(crate) journal: PlainMutex<Journal>,

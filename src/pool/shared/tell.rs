@@ -14,40 +14,49 @@ use std::time::Duration;
 /// However often a handler wants samples, it gets them no more often.
 const MOST_OFTEN: Duration = Duration::from_millis(20);
 
+/// What a handler says of itself when the pool is built; one that panics says the usual.
+fn asked<R: Default>(ask: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_default()
+}
+
+/// Those that hear events, and those that want samples.
+pub(crate) fn by_interest(handlers: Vec<Box<dyn EventHandler>>, now: Moment) -> (Handlers, Samplers) {
+    let (mut events, mut samples) = (Vec::new(), Vec::new());
+    for handler in handlers {
+        let handler: Arc<dyn EventHandler> = Arc::from(handler);
+        if let Some(every) = asked(|| handler.sample_every()) {
+            samples.push(Sampler { handler: Arc::clone(&handler), every: every.max(MOST_OFTEN), due: now });
+        }
+        if !asked(|| handler.samples_only()) {
+            events.push(handler);
+        }
+    }
+    (events.into(), Samplers { all: Mutex::new(samples), busy: AtomicBool::new(false) })
+}
+
+/// Who hears events.
+pub(crate) type Handlers = Box<[Arc<dyn EventHandler>]>;
+
 /// The handlers that want samples.
-#[derive(Debug)]
 pub(crate) struct Samplers {
     all: Mutex<Vec<Sampler>>,
     /// Somebody is calling them.
     busy: AtomicBool,
 }
 
-#[derive(Clone, Copy, Debug)]
 struct Sampler {
-    /// Its place among the handlers.
-    handler: usize,
+    handler: Arc<dyn EventHandler>,
     every: Duration,
     due: Moment,
 }
 
 impl Samplers {
-    pub(crate) fn new(handlers: &[Box<dyn EventHandler>], now: Moment) -> Self {
-        let wants = |handler: &dyn EventHandler| {
-            catch_unwind(AssertUnwindSafe(|| handler.sample_every())).ok().flatten().map(|every| every.max(MOST_OFTEN))
-        };
-        let all = handlers
-            .iter()
-            .enumerate()
-            .filter_map(|(index, handler)| wants(&**handler).map(|every| Sampler { handler: index, every, due: now }));
-        Self { all: Mutex::new(all.collect()), busy: AtomicBool::new(false) }
-    }
-
     /// Those whose time has come, or all of them, and when the next one's does.
-    fn take_due(&self, now: Option<Moment>) -> (Vec<usize>, Option<Moment>) {
+    fn take_due(&self, now: Option<Moment>) -> (Vec<Arc<dyn EventHandler>>, Option<Moment>) {
         let (mut due, mut next) = (Vec::new(), None);
         for sampler in &mut *self.all.lock() {
             if now.is_none_or(|now| sampler.due <= now) {
-                due.push(sampler.handler);
+                due.push(Arc::clone(&sampler.handler));
                 sampler.due = now.map_or(Moment::NEVER, |now| now.after(sampler.every));
             }
             next = Some(next.map_or(sampler.due, |next: Moment| next.min(sampler.due)));
@@ -113,9 +122,9 @@ impl<M: Manager> Core<M> {
         }
     }
 
-    fn sample(&self, which: &[usize]) {
+    fn sample(&self, which: &[Arc<dyn EventHandler>]) {
         let stats = self.stats();
-        for handler in which.iter().filter_map(|&index| self.handlers.get(index)) {
+        for handler in which {
             self.tell(&**handler, |handler, pool| handler.sampled(pool, &stats));
         }
     }

@@ -81,7 +81,8 @@
 //! | [`nested`](Builder::nested) | warn | what happens when a thread borrows while it holds a connection |
 //! | [`leak_threshold`](Builder::leak_threshold) | never | after how long a borrowed connection is told of |
 //! | [`on_open`](Builder::on_open), [`on_return`](Builder::on_return), [`on_close`](Builder::on_close) | nothing | functions over a connection at these moments |
-//! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does |
+//! | [`event_handler`](Builder::event_handler) | nobody | who hears what the pool does, or is given samples of its numbers |
+//! | [`incidents`](Builder::incidents) | 64 | how many incidents the pool keeps |
 //! | [`budget`](Builder::budget) | none | the ceiling over connections that it shares with other pools |
 //! | [`bound_only`](Builder::bound_only) | no | whether `with` needs a connection that is bound to the thread |
 //! | [`use_times`](Builder::use_times) | off | whether the time that connections are borrowed is measured |
@@ -184,9 +185,12 @@
 //!   pools, the worst first. Answers in less than a microsecond, whoever waits.
 //! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
 //!   it was given one.
+//! - [`Pool::incidents`]: what went wrong lately, with times and holders, kept by the pool itself.
+//! - [`Pool::table`]: all of that for a terminal; [`Status`] has many pools, of whatever kinds, and is JSON, too.
 //! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
 //!   `source()`.
-//! - [`EventHandler`]: a function for everything that happens; see [`event`].
+//! - [`EventHandler`]: a function for everything that happens, and samples of the numbers every so often; see [`event`].
+//! - `metrics::Metrics` (feature `metrics`): OpenTelemetry's names through the facade `metrics`, at no cost for a checkout.
 //! - Messages through the crate `log`, with the pool's name: a warning when connecting begins to fail, a word when it
 //!   works again; a warning when a lease is overdue, and another when it ends; a warning for each source line where a
 //!   nested checkout had to wait; an error for each panic of a callback; all else, time-outs included, at the level
@@ -275,8 +279,9 @@
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `config` | [`millpond::pool_config`](crate::pool_config): settings from the environment, presets, lints | the crate humantime, which needs no others |
 //! | `serde` | the same from and to files, in any format that serde reads and that says what its values are; and [`Stats`], [`PoolsStats`], [`BudgetStats`], [`Health`] and what they are made of can be serialized; switches `config` on | the crate serde with its macros |
-//! | `json` | `to_json` of [`Health`] and [`HealthReport`] | besides, serde_json and three more |
+//! | `json` | `to_json` of [`Health`], [`HealthReport`] and [`Status`] | besides, serde_json and three more |
 //! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
+//! | `metrics` | [`millpond::metrics`](crate::metrics): numbers under OpenTelemetry's names, through the facade of that name | the crate metrics 0.24, which brings one more; nothing per checkout |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.

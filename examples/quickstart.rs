@@ -87,6 +87,7 @@ fn main() -> Result<(), Failure> {
         HumanCount(stats.waits),
         stats.timeouts
     );
+    println!("In its own words, `pool.table()`:\n{}", pool.table());
 
     // Dropping the last handle closes the pool as well, but does not wait until its connections are closed.
     pool.close_and_wait(Duration::from_secs(10))?;

@@ -182,6 +182,8 @@
 //!   waits, time-outs, failures, panics; how waiting and connecting times were distributed. Holds up nobody.
 //! - [`Pool::health`]: a level, the numbers and warnings with their reasons, for people and as JSON; [`HealthReport`] has many
 //!   pools, the worst first. Answers in less than a microsecond, whoever waits.
+//! - [`Pool::status`] and [`Status`]: all that pools tell of themselves, as a table and as JSON.
+//! - [`render_prometheus`]: the numbers as text for Prometheus, without an exporter.
 //! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
 //!   it was given one.
 //! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
@@ -329,6 +331,7 @@ pub mod manager;
 mod pool;
 #[cfg(feature = "config")]
 pub mod pool_config;
+pub mod prometheus;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 pub mod read_write;
@@ -371,6 +374,7 @@ pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
 #[cfg(feature = "config")]
 pub use pool_config::PoolConfig;
+pub use prometheus::render_prometheus;
 pub use read_write::ReadWrite;
 pub use roles::Roles;
 pub use scope::{Scope, ScopeBound};

@@ -48,6 +48,7 @@ const LAYERS: [&[&str]; 6] = [
         "health/*",
         "keyed/*",
         "pool_config/*",
+        "prometheus/*",
         "r2d2/*",
         "read_write",
         "redis/*",

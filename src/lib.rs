@@ -183,7 +183,8 @@
 //! - [`Pool::health`]: a level, the numbers and warnings with their reasons, for people and as JSON; [`HealthReport`] has many
 //!   pools, the worst first. Answers in less than a microsecond, whoever waits.
 //! - [`Pool::status`] and [`Status`]: all that pools tell of themselves, as a table and as JSON.
-//! - [`render_prometheus`]: the numbers as text for Prometheus, without an exporter.
+//! - [`render_prometheus`]: the numbers as text for Prometheus, without an exporter. [`observing`] has what to alert on, with
+//!   thresholds and their reasons, and a dashboard.
 //! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
 //!   it was given one.
 //! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
@@ -385,6 +386,9 @@ pub use warm_up::{WarmUp, WarmUpProgress};
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]
 pub mod from_r2d2 {}
+
+#[doc = include_str!("../docs/observing.md")]
+pub mod observing {}
 
 #[doc = include_str!("../docs/over-http.md")]
 pub mod over_http {}

@@ -8,3 +8,4 @@ mod numbers;
 mod promtool;
 mod scrape;
 mod validity;
+mod watching;

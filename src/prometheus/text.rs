@@ -168,8 +168,7 @@ fn buckets<'a>(times: &Distribution, bounds: &'a [(Duration, String)]) -> impl I
     of_bounds.into_iter().chain([("+Inf", times.count())])
 }
 
-/// A label's value as it stands between quotes. The format has escapes for three characters and takes all others as they are;
-/// only the parser of Prometheus ends its input at a NUL, and would reject all pools for the sake of one.
+/// A label's value as it stands between quotes. The format has escapes for three characters and takes all others as they are.
 fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {
@@ -177,7 +176,6 @@ fn escaped(value: &str) -> String {
             '\\' => escaped.push_str(r"\\"),
             '"' => escaped.push_str(r#"\""#),
             '\n' => escaped.push_str(r"\n"),
-            '\0' => escaped.push(char::REPLACEMENT_CHARACTER),
             _ => escaped.push(c),
         }
     }

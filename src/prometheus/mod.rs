@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A program that has metrics of its own appends this to them. Not, however, to what an exporter makes of the feature `metrics` or of
-//! OpenTelemetry for the same pools: a family that is there twice makes Prometheus reject the answer.
+//! OpenTelemetry for the same pools: no series may be there twice.
 //!
 //! # Families
 //!

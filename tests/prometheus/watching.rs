@@ -133,9 +133,12 @@ fn the_dashboard_asks_for_what_is_rendered() {
 }
 
 #[test]
-fn the_queries_of_the_dashboard_are_promql() {
+fn the_queries_of_the_dashboard_and_of_the_guide_are_promql() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("it is JSON");
-    let queries = expressions(&dashboard).into_iter().filter(|query| !query.starts_with("label_values"));
+    let guide: Vec<_> = GUIDE.split("```promql\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    let text = rendered();
+    assert!(guide.len() == 2 && guide.iter().all(|query| !metrics(query, &text).is_empty()), "{guide:?}");
+    let queries = expressions(&dashboard).into_iter().filter(|query| !query.starts_with("label_values")).chain(guide);
     let rules: Vec<_> = queries
         .enumerate()
         .map(|(n, query)| {

@@ -61,30 +61,30 @@ impl CloseReason {
     ];
     pub(crate) const COUNT: usize = Self::ALL.len();
 
-    /// The reason in lower case, as it stands in log lines and metrics.
+    /// The reason in lower case and without blanks, as it stands in metrics and in JSON; printed, it has blanks.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lifetime => "lifetime",
-            Self::IdleTimeout => "idle timeout",
-            Self::MaxUses => "max uses",
+            Self::IdleTimeout => "idle_timeout",
+            Self::MaxUses => "max_uses",
             Self::Refresh => "refresh",
             Self::Resize => "resize",
             Self::Budget => "budget",
             Self::Broken => "broken",
             Self::Invalid => "invalid",
-            Self::ResetFailed => "reset failed",
+            Self::ResetFailed => "reset_failed",
             Self::Panicked => "panicked",
             Self::Discarded => "discarded",
             Self::Detached => "detached",
-            Self::PoolClosed => "pool closed",
+            Self::PoolClosed => "pool_closed",
         }
     }
 }
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(&self.as_str().replace('_', " "))
     }
 }
 

@@ -183,6 +183,8 @@
 //!   waits, time-outs, failures, panics; how waiting and connecting times were distributed. Holds up nobody.
 //! - [`Pool::health`]: a level, the numbers and warnings with their reasons, for people and as JSON; [`HealthReport`] has many
 //!   pools, the worst first. Answers in less than a microsecond, whoever waits.
+//! - [`render_prometheus`]: the numbers as text for Prometheus, without an exporter. [`observing`] has what to alert on, with
+//!   thresholds and their reasons, and a dashboard.
 //! - [`Pool::holders`]: who has a connection now: thread, source line of the checkout, for how long, and the label, if
 //!   it was given one.
 //! - [`Pool::incidents`]: what went wrong lately, with times and holders, kept by the pool itself.
@@ -336,6 +338,7 @@ pub mod metrics;
 mod pool;
 #[cfg(feature = "config")]
 pub mod pool_config;
+pub mod prometheus;
 #[cfg(feature = "r2d2")]
 pub mod r2d2;
 pub mod read_write;
@@ -378,6 +381,7 @@ pub use manager::{Fault, FnManager, IntoManager, Manager, kind};
 pub use pool::{Bound, Pool, PooledConnection};
 #[cfg(feature = "config")]
 pub use pool_config::PoolConfig;
+pub use prometheus::render_prometheus;
 pub use read_write::ReadWrite;
 pub use roles::Roles;
 pub use scope::{Scope, ScopeBound};
@@ -388,6 +392,9 @@ pub use warm_up::{WarmUp, WarmUpProgress};
 #[cfg(feature = "r2d2")]
 #[doc = include_str!("../docs/from-r2d2.md")]
 pub mod from_r2d2 {}
+
+#[doc = include_str!("../docs/observing.md")]
+pub mod observing {}
 
 #[doc = include_str!("../docs/over-http.md")]
 pub mod over_http {}

@@ -49,6 +49,7 @@ const LAYERS: [&[&str]; 6] = [
         "keyed/*",
         "metrics",
         "pool_config/*",
+        "prometheus/*",
         "r2d2/*",
         "read_write",
         "redis/*",

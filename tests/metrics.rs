@@ -73,7 +73,7 @@ fn a_recorder_that_is_installed_after_the_pool_was_used_gets_everything_and_the_
     orders.close();
     PooledConnection::discard(held);
     let now = heard(&snapshotter);
-    for reason in ["pool closed", "discarded"] {
+    for reason in ["pool_closed", "discarded"] {
         assert_eq!(now.get(&format!("millpond.closed{{{pool},reason={reason}}}")), Some(&1.0), "{reason}");
     }
     assert_eq!(now.get(&format!("db.client.connection.count{{{pool},db.client.connection.state=idle}}")), Some(&0.0));

@@ -634,7 +634,7 @@ impl Model {
                 self.pool.close();
                 self.phase = Phase::Closed;
                 for known in self.connections.values_mut().filter(|known| !known.lent) {
-                    known.may = BTreeSet::from(["pool closed"]);
+                    known.may = BTreeSet::from(["pool_closed"]);
                 }
             }
         }
@@ -833,10 +833,10 @@ impl Model {
                 may.insert("lifetime");
             }
             if setup.max_uses.is_some_and(|max| known.uses >= max) {
-                break 'list Some("max uses");
+                break 'list Some("max_uses");
             }
             if closed {
-                break 'list Some("pool closed");
+                break 'list Some("pool_closed");
             }
             crowded.then_some("resize")
         };
@@ -917,14 +917,14 @@ impl Model {
         }
         if self.lab.setup.idle_timeout && (known.skewed || now - known.used >= IDLE_TIMEOUT) && self.spare > 0 {
             self.spare -= usize::from(reasons.is_empty());
-            reasons.insert("idle timeout");
+            reasons.insert("idle_timeout");
         }
         if self.surplus > 0 {
             self.surplus -= 1;
             reasons.insert("resize");
         }
         if self.phase == Phase::Closed {
-            reasons.insert("pool closed");
+            reasons.insert("pool_closed");
         }
         reasons
     }

@@ -120,7 +120,8 @@ pub struct Status {
 
 impl Status {
     /// Looks at all pools. One that is there several times, or a clone of one, is in it once. Where several have the same name,
-    /// those that were built later are called `name (2)` and so on: whatever reads this takes a name for a pool.
+    /// those that were built later are called `name (2)` and so on, in numbers that no other of the pools has for its name:
+    /// whatever reads this takes a name for a pool.
     #[must_use]
     pub fn of<'a, P: Observe + ?Sized + 'a>(pools: impl IntoIterator<Item = &'a P>) -> Self {
         let mut seen = HashSet::new();
@@ -170,6 +171,7 @@ impl Status {
 }
 
 fn tell_apart(pools: &mut [PoolStatus]) {
+    let given: HashSet<String> = pools.iter().map(|status| status.health.pool.clone()).collect();
     let mut oldest_first: Vec<_> = pools.iter_mut().collect();
     oldest_first.sort_by_key(|status| status.number);
     let mut namesakes = HashMap::new();
@@ -177,6 +179,10 @@ fn tell_apart(pools: &mut [PoolStatus]) {
         let nth: &mut u32 = namesakes.entry(status.health.pool.clone()).or_default();
         *nth += 1;
         if *nth > 1 {
+            // Somebody may have called a pool just that.
+            while given.contains(&format!("{} ({nth})", status.health.pool)) {
+                *nth += 1;
+            }
             status.health.pool.push_str(&format!(" ({nth})"));
         }
     }

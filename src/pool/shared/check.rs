@@ -60,7 +60,7 @@ impl<M: Manager> Core<M> {
                 Ok(Ok(())) => {
                     item.checked = self.clock.now();
                     item.vouched = true;
-                    self.counters.checks.add();
+                    self.counters.checks_passed.add();
                     let event = event::Valid { connection: item.id, took: item.checked.since(begun) };
                     self.emit(|handler, pool| handler.valid(pool, &event));
                     return Some(item);
@@ -71,7 +71,6 @@ impl<M: Manager> Core<M> {
                 }
                 Err(panicked) => (Arc::new(panicked), Fault::Transient),
             };
-        self.counters.checks.add();
         self.counters.check_failures.add();
         let text = format!("connection {} failed its check: {}", item.id, redact(&error.to_string()));
         log::debug!("pool {:?}: {text}", self.name);

@@ -130,7 +130,7 @@ fn no_secret_reaches_a_log_line_an_error_a_debug_output_or_an_event() {
         held.iter_mut().for_each(|conn| PooledConnection::set_label(conn, url()));
         hear(format!("{:?} {held:?}", pool.holders()));
         hear(format!("{:?} {} {}", pool.status(), pool.table(), millpond::Status::of([&pool]).to_json()));
-        hear(format!("{:?}", pool.incidents()));
+        hear(format!("{:?} {}", pool.incidents(), millpond::render_prometheus([&pool])));
         if let Err(error) = pool.get() {
             hear(format!("{error} {error:?} {:?}", error.holders()));
         }

@@ -140,7 +140,7 @@ impl Error {
         let mut cause = self.source();
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&redact(&error.to_string()));
+            text.push_str(&text_of(error));
             cause = error.source();
         }
         text
@@ -335,6 +335,12 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.cause.as_ref().map(|cause| &**cause as &(dyn StdError + 'static))
     }
+}
+
+/// The text of an error that others have written, without secrets. Making it is their code, and may panic.
+pub(crate) fn text_of(error: &(dyn StdError + 'static)) -> String {
+    catch_unwind(AssertUnwindSafe(|| redact(&error.to_string()).into_owned()))
+        .unwrap_or_else(|payload| Panicked::caught("the error's text", payload).to_string())
 }
 
 /// A panic in a callback, as an error: what connecting failed with when it panicked.

@@ -236,8 +236,9 @@ pub struct Panicked<'a> {
 /// in one of them is caught and counted. An event handler switches exact use times on; with those, a checkout costs about 130 ns
 /// more, and with [`samples_only`](Self::samples_only) nothing more.
 ///
-/// What is told of a connection, in this order: `connected`; for each checkout `checked_out`, `checked_in` and `reset`; checks
-/// in between, `valid` or `invalid`; `retired` with the reason, and `closed`. A pool may have several handlers
+/// What is told of a connection, in this order: `connected`; for each checkout `checked_out`, `checked_in` and, unless it was
+/// found broken, `reset`; checks in between, `valid` or `invalid`; `retired` with the reason and, unless it was taken out of the
+/// pool, `closed`. A pool may have several handlers
 /// ([`Builder::event_handler`](crate::Builder::event_handler) adds one), and each hears everything.
 ///
 /// # Examples
@@ -305,9 +306,10 @@ pub trait EventHandler: Send + Sync + 'static {
     fn sample_every(&self) -> Option<Duration> {
         None
     }
-    /// The pool's numbers: first when it is built and then every [`sample_every`](Self::sample_every), on a helper thread (in a pool
-    /// without threads, in `maintain`), as long as the call before has ended; when the pool is closed; and when the last
-    /// connection of a closed pool is. So whoever publishes them publishes the last ones, too.
+    /// The pool's numbers: first when it is built and then every [`sample_every`](Self::sample_every), as long as the call before
+    /// has ended; when the pool is closed; and when the last connection of a closed pool is, which is the last call. So whoever
+    /// publishes them publishes the last ones, too. One call at a time, on a helper thread; in a pool without threads, on whichever
+    /// does the upkeep: `maintain`, a caller that waits, who closes.
     fn sampled(&self, pool: &str, stats: &Stats) {}
 }
 

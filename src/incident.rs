@@ -1,11 +1,13 @@
 //! What went wrong lately, kept by the pool itself for whoever asks afterwards.
 
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::CloseReason;
 use crate::lease::Lease;
 use crate::text::short;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What an [`Incident`] is about.
@@ -58,34 +60,26 @@ impl IncidentKind {
         }
     }
 
-    /// Whether many of them in a row are told of as one. What changes the pool's state is told of each time.
+    /// Whether many of them are told of as one. What somebody has done by hand is told of each time.
     fn comes_in_crowds(self) -> bool {
-        matches!(
-            self,
-            Self::TimedOut | Self::TurnedAway | Self::Retired(_) | Self::Panicked | Self::Overdue | Self::OverdueEnded
-        )
+        !matches!(self, Self::Resized | Self::Paused | Self::Resumed | Self::Closed)
     }
-}
 
-#[cfg(feature = "serde")]
-impl serde::Serialize for IncidentKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+    /// Whether the server has gone or come.
+    fn is_of_the_server(self) -> bool {
+        matches!(self, Self::ServerAway | Self::ServerBack)
     }
 }
 
 /// One thing that went wrong, or many of the same kind in a row. Listed by [`Pool::incidents`](crate::Pool::incidents).
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Incident {
     /// What it is about.
     pub kind: IncidentKind,
     /// When it happened, by the clock on the wall; the first time, where it happened often.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::epoch_seconds"))]
     pub first: SystemTime,
     /// When it happened last.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::epoch_seconds"))]
     pub last: SystemTime,
     /// How often: less than 10 s passed between any two.
     pub count: u64,
@@ -95,7 +89,26 @@ pub struct Incident {
     pub holders: Vec<Lease>,
 }
 
-/// `timed out after 5.00 s ... (312 times in 4.0 s)`.
+/// The fields by their names, the kind as a word, and for what is retired the `reason`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Incident {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use crate::encode::epoch_seconds;
+        use serde::ser::SerializeStruct;
+        let reason = if let IncidentKind::Retired(reason) = self.kind { Some(reason.as_str()) } else { None };
+        let mut fields = serializer.serialize_struct("Incident", 7)?;
+        fields.serialize_field("kind", self.kind.as_str())?;
+        fields.serialize_field("reason", &reason)?;
+        fields.serialize_field("first", &epoch_seconds(self.first))?;
+        fields.serialize_field("last", &epoch_seconds(self.last))?;
+        fields.serialize_field("count", &self.count)?;
+        fields.serialize_field("text", &self.text)?;
+        fields.serialize_field("holders", &self.holders)?;
+        fields.end()
+    }
+}
+
+/// `timed out after 5.00 s ... (312 times in 4.00 s)`.
 impl fmt::Display for Incident {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
@@ -111,7 +124,7 @@ impl fmt::Display for Incident {
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
     Error(Error),
-    Text(String),
+    Text(Arc<str>),
 }
 
 impl From<&Error> for Said {
@@ -122,7 +135,7 @@ impl From<&Error> for Said {
 
 impl From<String> for Said {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }
 
@@ -131,17 +144,19 @@ pub(crate) struct Noted {
     kind: IncidentKind,
     first: SystemTime,
     last: SystemTime,
+    /// The same by the clock that is never set back.
+    last_at: Moment,
     count: u64,
     said: Said,
 }
 
 impl Noted {
-    /// For users to read. May call what they have written, a driver's error.
+    /// For users to read. Calls what they have written, a driver's error.
     pub(crate) fn read(self) -> Incident {
-        let Self { kind, first, last, count, said } = self;
+        let Self { kind, first, last, last_at: _, count, said } = self;
         let (text, holders) = match said {
             Said::Error(error) => (error.in_full(), error.holders().to_vec()),
-            Said::Text(text) => (text, Vec::new()),
+            Said::Text(text) => (text.as_ref().to_owned(), Vec::new()),
         };
         Incident { kind, first, last, count, text, holders }
     }
@@ -167,24 +182,27 @@ impl Journal {
 
     /// Writes one down. Returns what is not needed (any more), so that it is dropped outside the lock: there may be a driver's
     /// error in it.
-    pub(crate) fn note(&mut self, kind: IncidentKind, now: SystemTime, said: Said) -> Option<Said> {
+    pub(crate) fn note(&mut self, kind: IncidentKind, (now, wall): (Moment, SystemTime), said: Said) -> Option<Said> {
         if self.capacity == 0 {
             return Some(said);
         }
-        let recent = self.noted.iter_mut().rev().take(LOOK_BACK);
-        // What was before a change of state is told apart from what came after it.
-        let mut recent = recent.take_while(|noted| noted.kind.comes_in_crowds());
+        // What was before a change of state is told apart from what came after it; but a server that comes and goes all the
+        // time would fill the journal with that.
+        let told_apart = |noted: &Noted| {
+            !noted.kind.comes_in_crowds()
+                || noted.kind.is_of_the_server() && noted.count == 1 && !kind.is_of_the_server()
+        };
+        let mut recent = self.noted.iter_mut().rev().take(LOOK_BACK).take_while(|noted| !told_apart(noted));
         if kind.comes_in_crowds()
             && let Some(same) = recent.find(|noted| noted.kind == kind)
-            // A clock that was set back makes a gap of nothing.
-            && now.duration_since(same.last).unwrap_or_default() < TOGETHER
+            && now.since(same.last_at) < TOGETHER
         {
-            same.last = same.last.max(now);
+            (same.last, same.last_at) = (wall, now);
             same.count += 1;
             return Some(said);
         }
         let oldest = if self.noted.len() < self.capacity { None } else { self.noted.pop_front() };
-        self.noted.push_back(Noted { kind, first: now, last: now, count: 1, said });
+        self.noted.push_back(Noted { kind, first: wall, last: wall, last_at: now, count: 1, said });
         oldest.map(|noted| noted.said)
     }
 
@@ -201,7 +219,9 @@ mod tests {
     fn journal(capacity: usize, entries: &[(u64, IncidentKind)]) -> Vec<(IncidentKind, u64, u64)> {
         let mut journal = Journal::new(capacity);
         for &(second, kind) in entries {
-            drop(journal.note(kind, SystemTime::UNIX_EPOCH + Duration::from_secs(second), format!("{second}").into()));
+            let after = Duration::from_secs(second);
+            let now = (Moment::ZERO.after(after), SystemTime::UNIX_EPOCH + after);
+            drop(journal.note(kind, now, format!("{second}").into()));
         }
         let read = journal.noted().into_iter().map(Noted::read);
         read.map(|incident| (incident.kind, incident.count, incident.text.parse().expect("a number"))).collect()
@@ -216,8 +236,10 @@ mod tests {
 
     #[test]
     fn reasons_and_changes_of_state_are_told_apart() {
-        let entries = [(1, TimedOut), (2, ServerAway), (3, TimedOut), (4, ServerBack), (5, ServerAway), (6, TimedOut)];
+        let entries =
+            [(1, TimedOut), (2, ServerAway), (3, TimedOut), (4, ServerBack), (15, ServerAway), (16, TimedOut)];
         assert_eq!(journal(9, &entries).len(), 6);
+        assert_eq!(journal(9, &[(1, TimedOut), (2, Paused), (3, TimedOut)]).len(), 3);
         let lost = [CloseReason::Broken, CloseReason::Invalid].map(IncidentKind::Retired);
         assert_eq!(journal(9, &[(1, lost[0]), (1, lost[1])]).len(), 2);
     }
@@ -229,7 +251,25 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_loses_nothing() {
-        assert_eq!(journal(9, &[(100, TimedOut), (50, TimedOut)]), [(TimedOut, 2, 100)]);
+    fn a_server_that_comes_and_goes_does_not_push_out_everything_else() {
+        let flaps = (0..40).flat_map(|n| [(n + 1, ServerAway), (n + 1, TimedOut), (n + 1, ServerBack)]);
+        let entries: Vec<_> = [(0, Paused)].into_iter().chain(flaps).collect();
+        let told = journal(9, &entries);
+        assert_eq!(told.first(), Some(&(Paused, 1, 0)));
+        let of = |kind| told.iter().filter(|told| told.0 == kind).map(|told| told.1).sum::<u64>();
+        assert_eq!((told.len(), of(ServerAway), of(ServerBack), of(TimedOut)), (5, 40, 40, 40), "{told:?}");
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_decides_nothing() {
+        let mut journal = Journal::new(9);
+        let wall = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        drop(journal.note(TimedOut, (at(1), wall(5000)), String::new().into()));
+        drop(journal.note(TimedOut, (at(2), wall(1400)), String::new().into()));
+        drop(journal.note(TimedOut, (at(30), wall(1428)), String::new().into()));
+        let read: Vec<_> = journal.noted().into_iter().map(Noted::read).collect();
+        assert_eq!(read.iter().map(|incident| incident.count).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(read[0].to_string(), " (2 times in 0)", "as far as anybody knows");
     }
 }

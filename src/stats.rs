@@ -77,8 +77,8 @@ pub struct Stats {
     pub late: u64,
     /// Callers turned away because too many waited already.
     pub overloads: u64,
-    /// Callers that failed at once because the server was away, with [`WhenDown::FailFast`](crate::WhenDown), or that a
-    /// [`Balanced`](crate::Balanced) sent to another pool.
+    /// Callers that failed before their deadlines because connecting fails: with [`WhenDown::FailFast`](crate::WhenDown), because
+    /// trying again would not help, or because a [`Balanced`](crate::Balanced) sends them to another pool.
     pub fast_failures: u64,
     /// How often the maximum was made larger, by hand or by the [rule](crate::adaptive).
     pub grown: u64,

@@ -34,15 +34,16 @@ pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     let (value, unit) = match seconds {
         0.0 => return "0".to_owned(),
-        ..1e-6 => (seconds * 1e9, "ns"),
-        ..1e-3 => (seconds * 1e6, "µs"),
-        ..1.0 => (seconds * 1e3, "ms"),
-        ..100.0 => (seconds, "s"),
+        // What would be rounded to a thousand is one of the next unit.
+        ..0.999_5e-6 => (seconds * 1e9, "ns"),
+        ..0.999_5e-3 => (seconds * 1e6, "µs"),
+        ..0.999_5 => (seconds * 1e3, "ms"),
+        ..99.95 => (seconds, "s"),
         ..6000.0 => return format!("{:.0} min", seconds / 60.0),
         ..360_000.0 => return format!("{:.0} h", seconds / 3600.0),
         _ => return format!("{:.0} d", seconds / 86_400.0),
     };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.digits$} {unit}")
 }
 
@@ -61,6 +62,8 @@ mod tests {
         let shown = [0, 999, 1_500, 12_340_000, 123_400_000, 1_234_000_000, 99_000_000_000, 600_000_000_000]
             .map(|nanos| short(Duration::from_nanos(nanos)));
         assert_eq!(shown, ["0", "999 ns", "1.50 µs", "12.3 ms", "123 ms", "1.23 s", "99.0 s", "10 min"]);
+        let rounded = [999_600, 9_996_000, 99_960_000, 999_600_000].map(|nanos| short(Duration::from_nanos(nanos)));
+        assert_eq!(rounded, ["1.00 ms", "10.0 ms", "100 ms", "1.00 s"]);
         assert_eq!(short(Duration::from_secs(7200)), "2 h");
         assert_eq!(short(Duration::from_secs(86_400 * 9)), "9 d");
     }

@@ -8,7 +8,7 @@ use millpond::{Error, Maintenance, Pool, PooledConnection, Stats, Validation};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Gate, LONG, Lab, eventually};
+use support::{Gate, LONG, Lab, Scripted, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -153,18 +153,57 @@ fn samples_come_when_it_is_time_and_when_everything_has_ended() -> Result<(), Er
 }
 
 #[test]
+fn the_end_is_told_once_and_last_however_it_comes() -> Result<(), Error> {
+    let ends: [fn(Pool<Scripted>, PooledConnection<Scripted>); 4] = [
+        |pool, held| {
+            pool.close();
+            drop(held);
+        },
+        |pool, held| {
+            pool.close();
+            drop(PooledConnection::into_inner(held));
+        },
+        |pool, held| {
+            drop(held);
+            pool.close();
+        },
+        |pool, held| {
+            drop(pool);
+            PooledConnection::discard(held);
+        },
+    ];
+    for (case, end) in ends.into_iter().enumerate() {
+        let lab = Lab::new();
+        let story = Arc::new(Story { every: Some(Duration::from_millis(20)), ..Story::default() });
+        let pool = Pool::builder(lab.manager()).name("p").max_size(4).event_handler(Arc::clone(&story)).build()?;
+        let mut all = pool.get_many(4)?;
+        let held = all.pop().expect("four");
+        drop(all);
+        end(pool, held);
+        let told = || story.lines.lock().expect("no panic").clone();
+        let last = "p: 0 open, 0 in use, closed: true";
+        eventually("the end is told", || told().iter().any(|line| line == last));
+        eventually("everything has ended", || lab.live.load(SeqCst) == 0);
+        let samples: Vec<_> = told().into_iter().filter(|line| line.starts_with("p: ")).collect();
+        assert_eq!(samples.iter().position(|line| line == last), Some(samples.len() - 1), "{case}: {samples:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_keeper_samples_by_itself_and_a_handler_that_hangs_is_not_called_again_meanwhile() -> Result<(), Error> {
     let (lab, gate) = (Lab::new(), Arc::new(Gate::default()));
     let every = Some(Duration::from_millis(20));
     let hanging = Arc::new(Story { every, gate: Some(Arc::clone(&gate)), ..Story::default() });
-    let pool = Pool::builder(lab.manager()).max_size(1).event_handler(Arc::clone(&hanging)).build()?;
     let other = Arc::new(Story { every, ..Story::default() });
-    let beside = Pool::builder(lab.manager()).event_handler(Arc::clone(&other)).build()?;
-    eventually("another pool goes on", || other.begun.load(SeqCst) >= 5);
+    let builder = Pool::builder(lab.manager()).max_size(1).event_handler(Arc::clone(&hanging));
+    let pool = builder.event_handler(Arc::clone(&other)).build()?;
+    eventually("it is called", || hanging.begun.load(SeqCst) == 1);
+    let before = other.begun.load(SeqCst);
+    eventually("another handler of the same pool goes on", || other.begun.load(SeqCst) >= before + 5);
     assert_eq!(hanging.begun.load(SeqCst), 1);
     drop(pool.get_timeout(LONG)?);
     gate.open();
     eventually("it goes on, too", || hanging.begun.load(SeqCst) >= 3);
-    drop(beside);
     Ok(())
 }

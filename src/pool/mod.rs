@@ -22,7 +22,7 @@ pub use guard::PooledConnection;
 use crate::builder::Builder;
 use crate::clock::{Clock, Moment};
 use crate::error::Error;
-use crate::incident::Incident;
+use crate::incident::{Incident, Noted};
 use crate::lease::Lease;
 use crate::manager::{IntoManager, Manager};
 use crate::stats::Stats;
@@ -274,6 +274,10 @@ impl<M: Manager> Pool<M> {
     #[must_use]
     pub fn incidents(&self) -> Vec<Incident> {
         self.core.incidents()
+    }
+
+    pub(crate) fn noted(&self) -> Vec<Noted> {
+        self.core.noted()
     }
 
     /// The pool's name, as messages and metrics carry it.

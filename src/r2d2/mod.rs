@@ -208,13 +208,13 @@ impl<M: ManageConnection> Pool<M> {
     }
 }
 
-/// Settings and state as r2d2 prints them. Of the manager only the type is named, because managers hold passwords.
 impl<M: ManageConnection> Observe for Pool<M> {
     fn observe(&self) -> Vec<PoolStatus> {
         vec![self.0.status()]
     }
 }
 
+/// Settings and state as r2d2 prints them. Of the manager only the type is named, because managers hold passwords.
 impl<M: ManageConnection> fmt::Debug for Pool<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")

@@ -32,7 +32,7 @@
 //! | `health` | as in the module [`health`](crate::health) |
 //! | `stats` | the fields of [`Stats`]; each distribution with `count`, `sum`, `mean`, `p50`, `p95`, `p99`, `max`, and `buckets`: pairs of a bucket's upper end and how many are in it, empty ones left out |
 //! | `holders` | at most 16, longest first: `connection`, `thread`, `location` (`file:line`), `held`, `label` |
-//! | `incidents` | oldest first: `kind` ([`IncidentKind::as_str`](crate::IncidentKind::as_str)), `first`, `last`, `count`, `text`, `holders` |
+//! | `incidents` | oldest first: `kind` ([`IncidentKind::as_str`](crate::IncidentKind::as_str)), `first`, `last`, `count`, `text`, `holders`, and the `reason` of what is `retired` |
 //!
 //! Times are in seconds, points in time (`at`, `first`, `last`) in seconds since 1970. Counters never fall as long as the pool
 //! lives, so two answers tell what happened between them.
@@ -43,6 +43,7 @@ mod table;
 pub use observe::Observe;
 
 use crate::health::HealthLevel;
+use crate::incident::Noted;
 use crate::{Health, Incident, Lease, Manager, Pool, Stats};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -64,8 +65,22 @@ pub struct PoolStatus {
     pub stats: Stats,
     /// Who holds connections, longest first, at most 16.
     pub holders: Vec<Lease>,
+    /// What went wrong lately, of which nobody may want to read.
+    #[cfg_attr(feature = "serde", serde(rename = "incidents", serialize_with = "read"))]
+    noted: Vec<Noted>,
+}
+
+impl PoolStatus {
     /// What went wrong lately, oldest first.
-    pub incidents: Vec<Incident>,
+    #[must_use]
+    pub fn incidents(&self) -> Vec<Incident> {
+        self.noted.iter().cloned().map(Noted::read).collect()
+    }
+}
+
+#[cfg(feature = "serde")]
+fn read<S: serde::Serializer>(noted: &[Noted], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(noted.iter().cloned().map(Noted::read))
 }
 
 impl<M: Manager> Pool<M> {
@@ -78,7 +93,7 @@ impl<M: Manager> Pool<M> {
     /// let held = pool.get()?;
     /// let status = pool.status();
     /// assert_eq!((status.stats.in_use, status.holders.len()), (1, 1));
-    /// assert!(status.incidents.is_empty());
+    /// assert!(status.incidents().is_empty());
     /// # drop(held);
     /// # Ok::<(), millpond::Error>(())
     /// ```
@@ -89,7 +104,7 @@ impl<M: Manager> Pool<M> {
             health: self.health(),
             stats: self.stats(),
             holders: self.longest_holders(HOLDERS),
-            incidents: self.incidents(),
+            noted: self.noted(),
         }
     }
 
@@ -113,7 +128,7 @@ impl<M: Manager> Pool<M> {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Status {
     level: HealthLevel,
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::epoch_seconds"))]
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::encode::in_epoch_seconds"))]
     at: SystemTime,
     pools: Vec<PoolStatus>,
 }

@@ -64,7 +64,7 @@ fn cells_of(status: &PoolStatus) -> [String; 11] {
 }
 
 fn details(status: &PoolStatus, at: SystemTime) -> Vec<String> {
-    let PoolStatus { health, stats, holders, incidents, .. } = status;
+    let PoolStatus { health, stats, holders, .. } = status;
     let mut lines: Vec<String> = health.warnings.iter().map(|warning| format!("! {warning}")).collect();
     let reasons: Vec<_> = stats.closed.each().filter(|(_, n)| *n > 0).map(|(why, n)| format!("{n} {why}")).collect();
     lines.push(format!(
@@ -80,7 +80,7 @@ fn details(status: &PoolStatus, at: SystemTime) -> Vec<String> {
         reasons.join(", "),
     ));
     lines.extend(holders.iter().take(LINES).map(|lease| format!("held: {lease}")));
-    lines.extend(incidents.iter().rev().take(LINES).map(|incident| {
+    lines.extend(status.incidents().iter().rev().take(LINES).map(|incident| {
         let ago = short(at.duration_since(incident.last).unwrap_or_default());
         format!("{ago} ago: {incident}")
     }));

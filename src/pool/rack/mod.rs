@@ -210,14 +210,10 @@ impl<E: Send + 'static> Rack<E> {
         book.phase == Phase::Open || shelved + busy == book.taken
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.book.lock().phase == Phase::Closed
-    }
-
     /// Whether the pool is closed, and all that it had.
     pub(crate) fn is_over(&self) -> bool {
         let book = self.book.lock();
-        book.phase == Phase::Closed && book.taken == 0
+        book.phase == Phase::Closed && book.taken == 0 && book.overdue == 0
     }
 
     /// Waits until nobody has a connection.

@@ -182,7 +182,10 @@ impl<M: Manager> Core<M> {
             None => format!("the maximum goes from {from} to {to}, {reason}"),
         };
         log::debug!("pool {name:?}: {text}");
-        self.note(IncidentKind::Resized, text);
+        if grounds.is_none() {
+            // What the rule does is no incident, and there may be much of it.
+            self.note(IncidentKind::Resized, text);
+        }
         self.emit(|handler, pool| handler.resized(pool, &Resized { from, to, reason, grounds }));
     }
 

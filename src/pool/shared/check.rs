@@ -3,16 +3,15 @@
 use super::{Core, Item, retire};
 use crate::clock::Moment;
 use crate::config::Validation;
-use crate::error::Cause;
+use crate::error::{Cause, text_of};
 use crate::event::{self, CloseReason};
 use crate::incident::IncidentKind;
 use crate::manager::{Fault, Manager};
 use crate::pool::rack::{Pending, SLOW_CHECK};
 use crate::pool::shelf::Mark;
-use crate::redact::redact;
 use crate::sync::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// As many threads check at once when all that is idle is suspect: one that hangs holds up itself alone, as long as
@@ -72,7 +71,7 @@ impl<M: Manager> Core<M> {
                 Err(panicked) => (Arc::new(panicked), Fault::Transient),
             };
         self.counters.check_failures.add();
-        let text = format!("connection {} failed its check: {}", item.id, redact(&error.to_string()));
+        let text = format!("connection {} failed its check: {}", item.id, text_of(&*error));
         log::debug!("pool {:?}: {text}", self.name);
         self.note(IncidentKind::Retired(CloseReason::Invalid), text);
         let took = self.clock.now().since(begun);
@@ -119,13 +118,23 @@ impl<M: Manager> Core<M> {
     }
 
     fn check_suspects(self: &Arc<Self>, queue: &Mutex<Vec<Box<Item<M>>>>) {
+        let suspecting = Suspecting(&self.suspecting);
         loop {
             let suspect = queue.lock().pop();
             let Some(suspect) = suspect else { break };
             self.check_and_admit(suspect, self.expect_result());
         }
-        // What fails from now on was proven after the first failure, or is being checked by another of these threads.
-        self.suspecting.store(false, Ordering::Release);
+        drop(suspecting);
         self.open_wanted();
+    }
+}
+
+/// What was idle is being checked. However that ends: what fails afterwards was proven after the first failure, or is being
+/// checked by another of these threads.
+struct Suspecting<'a>(&'a AtomicBool);
+
+impl Drop for Suspecting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

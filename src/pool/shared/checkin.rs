@@ -2,6 +2,7 @@
 
 use super::{Core, Item, retire, retire_all};
 use crate::clock::{Clock, Moment};
+use crate::error::text_of;
 use crate::event::{self, CloseReason};
 use crate::incident::IncidentKind;
 use crate::manager::Manager;
@@ -9,7 +10,6 @@ use crate::pool::entry::{Occasion, Verdict};
 use crate::pool::rack::Rack;
 use crate::pool::seat;
 use crate::pool::shelf::{Mark, Put};
-use crate::redact::redact;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -72,7 +72,7 @@ fn inspect<M: Manager>(item: &mut Item<M>) -> Option<CloseReason> {
     if std::thread::panicking() {
         return Some(CloseReason::Panicked);
     }
-    let begun = if core.observed { core.clock.now() } else { now };
+    let begun = if core.handlers.is_empty() { now } else { core.clock.now() };
     match core.guarded("reset", || core.manager.reset(&mut item.connection)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Some(core.unclean(item.id, &error, begun)),
@@ -111,14 +111,16 @@ impl<M: Manager> Core<M> {
                 Err(_) => return Some(CloseReason::Panicked),
             }
         }
-        let took = self.clock.now().since(begun);
-        self.emit(|handler, pool| handler.reset(pool, &event::Reset { connection: id, error: None, took }));
+        if !self.handlers.is_empty() {
+            let took = self.clock.now().since(begun);
+            self.emit(|handler, pool| handler.reset(pool, &event::Reset { connection: id, error: None, took }));
+        }
         None
     }
 
     #[cold]
     fn unclean(&self, id: u64, error: &(dyn std::error::Error + 'static), begun: Moment) -> CloseReason {
-        let text = format!("connection {id} could not be cleaned: {}", redact(&error.to_string()));
+        let text = format!("connection {id} could not be cleaned: {}", text_of(error));
         log::debug!("pool {:?}: {text}", self.name);
         self.note(IncidentKind::Retired(CloseReason::ResetFailed), text);
         let took = self.clock.now().since(begun);

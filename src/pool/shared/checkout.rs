@@ -315,7 +315,7 @@ impl<M: Manager> Core<M> {
                 Ok(permits) => self.open_all(permits),
                 Err(outage) => {
                     // Unless a connection has come in the last moment.
-                    return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.away(&outage)));
+                    return self.last_chance(turn.leave()).unwrap_or_else(|| Err(self.turned_away(self.away(&outage))));
                 }
             }
             turn.met_full = turn.met_full || self.notes_late() && self.rack.is_full();
@@ -345,7 +345,7 @@ impl<M: Manager> Core<M> {
                 }
                 Woken::Failed(error) => {
                     turn.queued = false;
-                    return Err(error);
+                    return Err(self.turned_away(error));
                 }
                 Woken::TimedOut => return self.run_out(turn, began),
             }
@@ -397,7 +397,7 @@ impl<M: Manager> Core<M> {
     fn last_chance(self: &Arc<Self>, word: Word<Item<M>>) -> Option<Result<Box<Item<M>>, Error>> {
         match word {
             Word::Given(item) => self.judge(item, self.clock.now(), Occasion::HandOver, false).map(Ok),
-            Word::Failed(error) => Some(Err(error)),
+            Word::Failed(error) => Some(Err(self.turned_away(error))),
             Word::Wait | Word::Look => None,
         }
     }
@@ -408,7 +408,6 @@ impl<M: Manager> Core<M> {
         if outage.permanent {
             return Error::permanent(&self.name, cause);
         }
-        self.counters.fast_failures.add();
         let now = self.clock.now();
         let (away, next) = (now.since(outage.since).as_secs_f64(), outage.retry_at.since(now).as_secs_f64());
         let (name, failures) = (&self.name, outage.failures);
@@ -416,8 +415,17 @@ impl<M: Manager> Core<M> {
             "no connection from {name:?}: connecting has failed for {away:.2} s ({failures} attempts), the next attempt is \
              in {next:.2} s"
         );
-        let error = Error::with_cause(ErrorKind::Connect, text, Some(cause));
-        self.note(IncidentKind::TurnedAway, &error);
+        Error::with_cause(ErrorKind::Connect, text, Some(cause))
+    }
+
+    /// Counts a caller that is sent away before its deadline, with this error, unless that is because the pool is closed.
+    fn turned_away(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Connect {
+            self.counters.fast_failures.add();
+        }
+        if error.kind() != ErrorKind::Closed {
+            self.note(IncidentKind::TurnedAway, &error);
+        }
         error
     }
 
@@ -430,8 +438,7 @@ impl<M: Manager> Core<M> {
         match refusal {
             Refusal::Closed => Error::closed(&self.name),
             Refusal::Paused => {
-                let error = self.paused();
-                self.note(IncidentKind::TurnedAway, &error);
+                let error = self.turned_away(self.paused());
                 self.emit(|handler, pool| handler.timed_out(pool, &error));
                 error
             }
@@ -439,8 +446,7 @@ impl<M: Manager> Core<M> {
                 self.counters.overloads.add();
                 let waiting = self.rack.numbers().waiting;
                 let text = format!("too many callers wait for a connection from {:?} already ({waiting})", self.name);
-                let error = Error::plain(ErrorKind::Overloaded, text);
-                self.note(IncidentKind::TurnedAway, &error);
+                let error = self.turned_away(Error::plain(ErrorKind::Overloaded, text));
                 self.emit(|handler, pool| handler.timed_out(pool, &error));
                 error
             }

@@ -77,9 +77,7 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
         // User data may panic when it goes, too.
         drop(core.guarded("drop of extensions", || drop(extensions)));
         core.rack.close_ends(id);
-        if core.rack.is_over() {
-            core.sample_last();
-        }
+        core.sample_end();
         core.open_wanted();
     }
 }
@@ -102,12 +100,13 @@ impl<M: Manager> Core<M> {
             return connection;
         }
         drop(permit);
+        core.sample_end();
         core.open_wanted();
         connection
     }
 
     /// Closes the pool: who waits fails now, what is idle is closed now, what is borrowed when it comes back.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(self: &Arc<Self>) {
         if self.forked() {
             return;
         }
@@ -117,10 +116,10 @@ impl<M: Manager> Core<M> {
         }
         self.end_warming();
         log::debug!("pool {:?}: closed", self.name);
-        self.emit_state(State::Closed);
         self.note(IncidentKind::Closed, "the pool is closed".to_owned());
-        self.sample_last();
+        self.emit_state(State::Closed);
         retire_all(idle, CloseReason::PoolClosed);
+        self.sample_closed();
         self.alarm.disconnect();
         let enrolment = self.enrolment.lock().take();
         drop(enrolment);
@@ -157,8 +156,8 @@ impl<M: Manager> Core<M> {
     pub(crate) fn pause(&self, reject: bool) {
         let error = reject.then(|| self.paused());
         if self.rack.pause(error.as_ref()) {
-            self.emit_state(State::Paused);
             self.note(IncidentKind::Paused, "the pool is paused".to_owned());
+            self.emit_state(State::Paused);
         }
     }
 
@@ -174,8 +173,8 @@ impl<M: Manager> Core<M> {
     pub(crate) fn resume(self: &Arc<Self>) {
         if self.rack.resume() {
             let away = self.rack.numbers().outage.is_some();
-            self.emit_state(if away { State::Down } else { State::Up });
             self.note(IncidentKind::Resumed, "the pool lends again".to_owned());
+            self.emit_state(if away { State::Down } else { State::Up });
             self.open_wanted();
             // What was to be tried again in the meantime.
             self.alarm.at(self.clock.now());

@@ -3,13 +3,12 @@
 use super::{Core, Item, retire};
 use crate::clock::Moment;
 use crate::config::scatter;
-use crate::error::Cause;
+use crate::error::{Cause, text_of};
 use crate::event::{self, CloseReason, State};
 use crate::incident::IncidentKind;
 use crate::manager::{Fault, Manager};
 use crate::pool::entry::Entry;
 use crate::pool::rack::Permit;
-use crate::redact::redact;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -65,6 +64,7 @@ impl<M: Manager> Core<M> {
         let core = Arc::clone(self);
         let job = Box::new(move || {
             core.open(permit, purpose);
+            core.sample_end();
             // There may be more to do, for example when this one failed and somebody else still waits.
             core.open_wanted();
         });
@@ -188,7 +188,7 @@ impl<M: Manager> Core<M> {
         let policy = if started { self.settings.retry.clone() } else { self.settings.start_up() };
         let failed = self.rack.connect_failed(cause, permanent, now, |failures| policy.delay(failures, random));
         if failed.news {
-            let text = format!("cannot connect: {}", redact(&cause.to_string()));
+            let text = format!("cannot connect: {}", text_of(&**cause));
             log::warn!("pool {:?}: {text}", self.name);
             self.note(IncidentKind::ServerAway, text);
         }

@@ -4,14 +4,13 @@ use super::{Core, Item};
 use crate::ErrorKind;
 use crate::budget::Account;
 use crate::clock::{Moment, tick_span, ticks_between};
-use crate::error::{Cause, Error, Panicked, Wait};
+use crate::error::{Cause, Error, Panicked, Wait, text_of};
 use crate::event::{self, EventHandler, State};
 use crate::incident::IncidentKind;
 use crate::lease::{Lease, thread_name, thread_number};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::shelf::{CLOSED, PAUSED, Slot};
-use crate::redact::redact;
 use crate::stats::{Breaker, Outage, SILENCE, Stats};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,13 +96,10 @@ impl<M: Manager> Core<M> {
     /// The numbers without the distributions, and what is known of an outage.
     pub(crate) fn glance(&self) -> (Stats, Option<Outage>) {
         let numbers = self.rack.numbers();
-        let outage = numbers.outage.as_ref().map(|outage| {
-            let text = self.guarded("the error's text", || redact(&outage.cause.to_string()).into_owned());
-            Outage {
-                lasting: self.clock.now().since(outage.since),
-                attempts: outage.failures,
-                error: text.unwrap_or_else(|panicked| panicked.to_string()),
-            }
+        let outage = numbers.outage.as_ref().map(|outage| Outage {
+            lasting: self.clock.now().since(outage.since),
+            attempts: outage.failures,
+            error: text_of(&*outage.cause),
         });
         (self.brief(&numbers), outage)
     }

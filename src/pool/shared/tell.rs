@@ -3,12 +3,12 @@
 use super::Core;
 use crate::clock::Moment;
 use crate::event::EventHandler;
-use crate::incident::{Incident, IncidentKind, Said};
+use crate::helpers;
+use crate::incident::{Incident, IncidentKind, Noted, Said};
 use crate::manager::Manager;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// However often a handler wants samples, it gets them no more often.
@@ -25,63 +25,107 @@ pub(crate) fn by_interest(handlers: Vec<Box<dyn EventHandler>>, now: Moment) -> 
     for handler in handlers {
         let handler: Arc<dyn EventHandler> = Arc::from(handler);
         if let Some(every) = asked(|| handler.sample_every()) {
-            samples.push(Sampler { handler: Arc::clone(&handler), every: every.max(MOST_OFTEN), due: now });
+            samples.push(Sampler {
+                handler: Arc::clone(&handler),
+                every: every.max(MOST_OFTEN),
+                due: now,
+                busy: false,
+                again: false,
+                ended: false,
+            });
         }
         if !asked(|| handler.samples_only()) {
             events.push(handler);
         }
     }
-    (events.into(), Samplers { all: Mutex::new(samples), busy: AtomicBool::new(false) })
+    (events.into(), Samplers(Mutex::new(samples)))
 }
 
 /// Who hears events.
 pub(crate) type Handlers = Box<[Arc<dyn EventHandler>]>;
 
-/// The handlers that want samples.
-pub(crate) struct Samplers {
-    all: Mutex<Vec<Sampler>>,
-    /// Somebody is calling them.
-    busy: AtomicBool,
-}
+/// The handlers that want samples. Each is called by one thread at a time, and with numbers that are read at the call, so what
+/// it hears later is newer.
+pub(crate) struct Samplers(Mutex<Vec<Sampler>>);
 
 struct Sampler {
     handler: Arc<dyn EventHandler>,
     every: Duration,
     due: Moment,
+    /// Somebody is calling it.
+    busy: bool,
+    /// It is to be called once more afterwards.
+    again: bool,
+    /// It has been told of the end.
+    ended: bool,
 }
 
 impl Samplers {
-    /// Those whose time has come, or all of them, and when the next one's does.
-    fn take_due(&self, now: Option<Moment>) -> (Vec<Arc<dyn EventHandler>>, Option<Moment>) {
+    fn any(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
+    /// Those whose time has come, who are busy from now on, and when the next one's does. Without a time, all: those that are
+    /// busy are called once more.
+    fn take_due(&self, now: Option<Moment>) -> (Vec<usize>, Option<Moment>) {
         let (mut due, mut next) = (Vec::new(), None);
-        for sampler in &mut *self.all.lock() {
+        for (index, sampler) in self.0.lock().iter_mut().enumerate().filter(|(_, sampler)| !sampler.ended) {
             if now.is_none_or(|now| sampler.due <= now) {
-                due.push(Arc::clone(&sampler.handler));
                 sampler.due = now.map_or(Moment::NEVER, |now| now.after(sampler.every));
+                sampler.again |= sampler.busy && now.is_none();
+                if !std::mem::replace(&mut sampler.busy, true) {
+                    due.push(index);
+                }
             }
             next = Some(next.map_or(sampler.due, |next: Moment| next.min(sampler.due)));
         }
         (due, next)
     }
+
+    fn handler(&self, index: usize) -> Option<Arc<dyn EventHandler>> {
+        self.0.lock().get(index).map(|sampler| Arc::clone(&sampler.handler))
+    }
+
+    /// A call has ended, after which the handler knows of the end or not; says whether it is to be called once more.
+    fn called(&self, index: usize, ended: bool) -> bool {
+        let mut all = self.0.lock();
+        let Some(sampler) = all.get_mut(index) else { return false };
+        sampler.ended |= ended;
+        sampler.busy = std::mem::take(&mut sampler.again) && !sampler.ended;
+        sampler.busy
+    }
+}
+
+/// A handler that is to be called is free again, however the job ends.
+struct Busy<'a>(&'a Samplers, usize);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.called(self.1, false);
+    }
 }
 
 impl<M: Manager> Core<M> {
-    /// Keeps an incident. What it replaces is dropped here, without a lock.
+    /// Keeps an incident. What it replaces is dropped here, without a lock; it may be the last of a driver's error, which is the
+    /// user's code.
     pub(crate) fn note(&self, kind: IncidentKind, said: impl Into<Said>) {
-        let (now, said) = (self.clock.wall(), said.into());
-        let replaced = self.journal.lock().note(kind, now, said);
-        drop(replaced);
+        let (now, wall, said) = (self.clock.now(), self.clock.wall(), said.into());
+        let replaced = self.journal.lock().note(kind, (now, wall), said);
+        drop(catch_unwind(AssertUnwindSafe(|| drop(replaced))));
     }
 
     pub(crate) fn incidents(&self) -> Vec<Incident> {
-        let noted = self.journal.lock().noted();
-        // A driver's error is the user's code, and may panic when it is asked for its text.
-        noted.into_iter().filter_map(|noted| self.guarded("the error's text", || noted.read()).ok()).collect()
+        self.noted().into_iter().map(Noted::read).collect()
+    }
+
+    /// The same, before errors are made text of.
+    pub(crate) fn noted(&self) -> Vec<Noted> {
+        self.journal.lock().noted()
     }
 
     /// Asks for the first visit.
     pub(crate) fn sample_from_now(&self) {
-        if !self.samplers.all.lock().is_empty() {
+        if self.samplers.any() {
             self.alarm.at(self.clock.now());
         }
     }
@@ -92,40 +136,47 @@ impl<M: Manager> Core<M> {
         if let Some(next) = next {
             self.alarm.at(next);
         }
-        // Relaxed: it keeps calls apart and publishes nothing.
-        if due.is_empty() || self.samplers.busy.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let core = Arc::clone(self);
-        let job = Box::new(move || {
-            core.sample(&due);
-            if core.rack.is_closed() {
-                // What was told here may be older than what was told at the close meanwhile.
-                core.sample_last();
+        for index in due {
+            if self.dispatch(self.sampling(index)).is_err() {
+                // Next time, perhaps: the keeper calls nobody itself.
+                self.samplers.called(index, false);
             }
-            core.samplers.busy.store(false, Ordering::Relaxed);
-        });
-        if self.dispatch(job).is_err() {
-            self.samplers.busy.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Tells all of them the numbers of a closed pool. Several may do so at once, and whoever is last tells of the end.
-    pub(crate) fn sample_last(&self) {
+    /// Has all of them called: the pool was closed.
+    pub(crate) fn sample_closed(self: &Arc<Self>) {
         let (all, _) = self.samplers.take_due(None);
-        while !all.is_empty() {
-            let over = self.rack.is_over();
-            self.sample(&all);
-            if self.rack.is_over() == over {
-                break;
+        for index in all {
+            if let Err((_, job)) = self.dispatch(self.sampling(index)) {
+                job();
             }
         }
     }
 
-    fn sample(&self, which: &[Arc<dyn EventHandler>]) {
-        let stats = self.stats();
-        for handler in which {
-            self.tell(&**handler, |handler, pool| handler.sampled(pool, &stats));
+    /// The same where a place has come free that may have been the last one of a closed pool.
+    pub(crate) fn sample_end(self: &Arc<Self>) {
+        if self.samplers.any() && self.rack.is_over() {
+            self.sample_closed();
         }
+    }
+
+    /// Calls one of them, until it need not be called again.
+    fn sampling(self: &Arc<Self>, index: usize) -> helpers::Job {
+        let core = Arc::clone(self);
+        Box::new(move || {
+            let Some(handler) = core.samplers.handler(index) else { return };
+            loop {
+                let busy = Busy(&core.samplers, index);
+                // First, so that numbers which are called the last ones are.
+                let over = core.rack.is_over();
+                let stats = core.stats();
+                core.tell(&*handler, |handler, pool| handler.sampled(pool, &stats));
+                std::mem::forget(busy);
+                if !core.samplers.called(index, over) {
+                    break;
+                }
+            }
+        })
     }
 }

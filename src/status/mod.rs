@@ -1,4 +1,4 @@
-//! Everything that a pool tells of itself, in one look: for a terminal, for JSON, and for the [status page](page).
+//! Everything that a pool tells of itself, in one look: for a terminal, for JSON, and as a page in a browser (`status::page`, feature `json`).
 //!
 //! [`Pool::status`] has its health, its numbers, who holds connections for longest, and its last incidents.
 //! [`Status`] has that of many pools, of whatever kinds: it takes all that is [`Observe`].
@@ -38,9 +38,13 @@
 //! lives, so two answers tell what happened between them.
 
 mod observe;
+#[cfg(feature = "json")]
+mod page;
 mod table;
 
 pub use observe::Observe;
+#[cfg(feature = "json")]
+pub use page::{CONTENT_SECURITY_POLICY, page};
 
 use crate::health::HealthLevel;
 use crate::{Health, Incident, Lease, Manager, Pool, Stats};

@@ -230,8 +230,8 @@ class PoolView {
 
 // ---- A chart: one of the numbers of a pool over five minutes ----
 
-// `main` is what its numbers are of; of each line, what is added up for it, and how it looks.
-function chart(title, format, main, lines, round = steps) {
+// `main` is what its numbers are of, and `spoken` its name; of each line, what is added up for it, and how it looks.
+function chart(title, spoken, format, main, lines, round = steps) {
   const now = make('span'), top = make('span', { class: 'top', 'aria-hidden': 'true' });
   const paths = lines.map(([, look]) => make('svg:path', { class: look }));
   const hair = make('svg:path', { class: 'hair' });
@@ -293,7 +293,7 @@ function chart(title, format, main, lines, round = steps) {
     lines.forEach((_, n) => { finish(n); mark(paths[n], 'd', drawn[n]); });
     write(top, format(scale));
     tell();
-    mark(svg, 'aria-label', high < low ? `${title}: no numbers yet` : `${title}, last 5 minutes: lowest ${format(low)}, highest ${format(high)}`);
+    mark(svg, 'aria-label', high < low ? `${spoken}: no numbers yet` : `${spoken}, last 5 minutes: lowest ${format(low)}, highest ${format(high)}`);
   } };
 }
 
@@ -332,13 +332,13 @@ function details() {
   const facts = make('p', { class: 'muted' });
   const charts = [
     // Idle on top of used, so it is drawn first.
-    chart('Connections in use', count, 'used', [[['used', 'idle'], 'area-idle'], [['used'], 'area-used'], [['max'], 'limit']], most => most || 1),
-    chart('Waiting', count, 'waiting', [[['waiting'], 'area'], [['waiting'], 'line']]),
-    chart('Checkouts per second', rate, 'rate', [[['rate'], 'area'], [['rate'], 'line']]),
-    chart('Wait p99, each second', span, 'p99', [[['p99'], 'area'], [['p99'], 'line']]),
+    chart('In use, idle, max', 'Connections in use', count, 'used', [[['used', 'idle'], 'area-idle'], [['used'], 'area-used'], [['max'], 'limit']], most => most || 1),
+    chart('Waiting', 'Callers waiting', count, 'waiting', [[['waiting'], 'area'], [['waiting'], 'line']]),
+    chart('Checkouts/s', 'Checkouts per second', rate, 'rate', [[['rate'], 'area'], [['rate'], 'line']]),
+    chart('Wait p99', 'Wait p99 of each second', span, 'p99', [[['p99'], 'area'], [['p99'], 'line']]),
   ];
 
-  const times = table('Times', ['Time', '#Number', '#p50', '#p95', '#p99', '#Longest']);
+  const times = table('Times', ['Time', '#Number', '#p50', '#p95', '#p99', '#Longest'], 'times');
   const timed = Object.entries(TIMES).map(([name, title]) => {
     const group = make('tr', {}, make('th', { scope: 'rowgroup', colspan: '6', class: 'group' }, title));
     const lately = row('-#####', { scope: 'row', class: 'of' }), ever = row('-#####', { scope: 'row', class: 'of' });
@@ -354,7 +354,7 @@ function details() {
   });
   const closes = table('Closed connections, by reason', ['Reason', '#Last minute', '#Since start']);
   const holders = table('Held longest', ['Thread', 'Where it was taken', 'Label', '#Held for']);
-  const incidents = table('Incidents, newest first', ['When', '#Times', 'What'], 'incidents');
+  const incidents = table('Incidents, newest first', ['When', '#Times', 'Kind', 'What'], 'incidents');
   const more = make('button', { type: 'button', class: 'plain' });
   let all = false, shown = null;
   more.addEventListener('click', () => { all = true; show(shown); });
@@ -428,9 +428,10 @@ function details() {
 }
 
 function incident(first) {
-  const line = row('-#-', { scope: 'row' }), [when, times, what] = line.parts;
+  const line = row('-#--', { scope: 'row' }), [when, times, kind, what] = line.parts;
   const text = make('span');
-  what.append(make('span', { class: 'kind' }, first.kind.replaceAll('_', ' ')), ' ', text);
+  kind.append(first.kind.replaceAll('_', ' '));
+  what.append(text);
   if (first.holders.length) {
     const held = first.holders.map(lease => make('li', {}, `${lease.thread}${lease.location ? ` at ${lease.location}` : ''} for ${holding(lease)}${lease.label ? ` (${lease.label})` : ''}`));
     what.append(make('details', {}, make('summary', {}, `${plural(held.length, 'holder')} then`), make('ul', {}, ...held)));
@@ -471,7 +472,7 @@ function line(pool) {
     element.className = `pool ${pool.gone ? 'gone' : health.level}`;
     use.show(stats);
     write(used, `${count(stats.in_use)} of ${count(stats.max_size)}`);
-    waiting.show(stats.waiting ? `${count(stats.waiting)}, ${span(stats.oldest_wait)}` : '0', stats.waiting > 0);
+    waiting.show(stats.waiting ? `${count(stats.waiting)} for ${span(stats.oldest_wait)}` : '0', stats.waiting > 0);
     checkouts.show(rate(pool.rates.checkouts), false);
     timeouts.show(rate(pool.rates.timeouts), pool.rates.timeouts > 0);
     const { wait } = pool.lastMinute();
@@ -493,7 +494,9 @@ function setOpen(pool, open) {
   if (open !== Boolean(pool.opened)) pool.opened = open ? details() : null;
 }
 
-const sorted = () => [...pools.values()].filter(pool => pool.status).sort((a, b) => b.rank - a.rank || byName(a.name, b.name));
+const away = pool => Number(pool.status.stats.breaker !== 'closed');
+const sorted = () => [...pools.values()].filter(pool => pool.status)
+  .sort((a, b) => b.rank - a.rank || away(b) - away(a) || byName(a.name, b.name));
 
 function chosen() {
   const words = get('filter').value.trim().toLowerCase();

@@ -17,8 +17,8 @@ const SCRIPT: &str = include_str!("page.js");
 /// assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
 /// ```
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-4tfaQrf5uTto9rlDXGVLb7fsA6yOxxpfWK86qVxTR9M='; \
-    style-src 'sha256-7bx/V+t9XEPihCbbY05yI+Hv8oTwInV3od/TK9u2zUw='; \
+    script-src 'sha256-OjURNR+kfajiniTZN5AMvioAi771gogC1otdz2z1eh4='; \
+    style-src 'sha256-h/H3oknjFvp0GJaEMJ38xZn6GMGvSU7lQZQ/SgrOkhY='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A page that shows pools while they work: one HTML text with all that it needs in it. It asks for `json_url` each second,

@@ -1,17 +1,20 @@
 //! A headless Chromium, driven through WebDriver.
 //!
-//! All tests of this binary share one: to start it takes longer than most of them. It must not outlive the tests however they end,
-//! and a static is never dropped; so its parent is a small shell that waits on a pipe from here, which the kernel closes in any
-//! case, and then ends all that was started.
+//! The tests of this binary share two: to start one takes longer than most of them. They must not outlive the tests however those
+//! end, and a static is never dropped; so their parent is a small shell that waits on a pipe from here, which the kernel closes in
+//! any case, and then ends all that was started.
 
 use crate::support::Folder;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use serde_json::{Value, json};
 use std::env;
 use std::fs;
 use std::io::{Write, stderr};
-use std::path::Path;
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::Duration;
 use ureq::Agent;
@@ -42,15 +45,24 @@ pub(crate) struct Browser {
     agent: Agent,
     /// That of the session.
     url: String,
+}
+
+/// A running chromedriver.
+struct Driver {
+    url: String,
+    folder: PathBuf,
     _lifeline: ChildStdin,
     _guard: Child,
 }
 
-static BROWSER: LazyLock<Option<Mutex<Browser>>> = LazyLock::new(|| Browser::start().map(Mutex::new));
+static DRIVER: LazyLock<Option<Driver>> = LazyLock::new(Driver::start);
+/// Two, because a test waits more than it works: for the page, which asks once a second.
+static BROWSERS: [Mutex<Option<Browser>>; 2] = [Mutex::new(None), Mutex::new(None)];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-/// The browser, once nobody else has it, with nothing left of what they did; or `None`, which is said, where there is none.
-pub(crate) fn browser() -> Option<MutexGuard<'static, Browser>> {
-    let Some(browser) = &*BROWSER else {
+/// A browser that nobody else has, with nothing left of what they did; or `None`, which is said, where there is none.
+pub(crate) fn browser() -> Option<MappedMutexGuard<'static, Browser>> {
+    let Some(driver) = &*DRIVER else {
         let required = env::var_os("MILLPOND_REQUIRE_SERVERS").is_some_and(|value| value == "1");
         assert!(!required, "no chromedriver, or no chromium, and MILLPOND_REQUIRE_SERVERS=1 is set");
         // Past libtest's capture: a skip that nobody sees looks like a pass.
@@ -58,7 +70,9 @@ pub(crate) fn browser() -> Option<MutexGuard<'static, Browser>> {
         return None;
     };
     // A test that has failed leaves a browser that is as good as before.
-    let browser = browser.lock().unwrap_or_else(PoisonError::into_inner);
+    let free = BROWSERS.iter().find_map(Mutex::try_lock);
+    let browser = free.unwrap_or_else(|| BROWSERS[NEXT.fetch_add(1, SeqCst) % BROWSERS.len()].lock());
+    let browser = MutexGuard::map(browser, |browser| browser.get_or_insert_with(|| driver.open()));
     browser.go("about:blank");
     browser.screen(1280, 900, false);
     browser.prefer("light");
@@ -71,13 +85,13 @@ fn is_installed(program: &str) -> bool {
     env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-impl Browser {
+impl Driver {
     fn start() -> Option<Self> {
         if !is_installed("chromedriver") || !(is_installed("chromium") || is_installed("google-chrome")) {
             return None;
         }
         // The guard removes it.
-        let folder = std::mem::ManuallyDrop::new(Folder::new());
+        let folder = ManuallyDrop::new(Folder::new());
         let mut guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "guard"])
             .arg(folder.path())
@@ -86,33 +100,43 @@ impl Browser {
             .spawn()
             .expect("every Unix has a shell");
         let lifeline = guard.stdin.take().expect("it was asked for above");
-        let driver = format!("http://127.0.0.1:{}/session", port(&folder.file("log")));
+        let url = format!("http://127.0.0.1:{}/session", port(&folder.file("log")));
+        Some(Self { url, folder: folder.path().to_owned(), _lifeline: lifeline, _guard: guard })
+    }
+
+    fn open(&self) -> Browser {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .timeout_global(Some(Duration::from_secs(120)))
             .build()
             .new_agent();
-        let browser = Self { agent, url: driver, _lifeline: lifeline, _guard: guard };
-        let profile = format!("--user-data-dir={}", folder.file("profile").display());
-        let session = browser.post(
-            "",
-            &json!({"capabilities": {"alwaysMatch": {
-                "goog:loggingPrefs": {"browser": "ALL"},
-                "goog:chromeOptions": {"args": [
-                    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server",
-                    "--hide-scrollbars",
-                    "--force-color-profile=srgb", profile,
-                ]},
-            }}}),
-        );
+        let browser = Browser { agent, url: self.url.clone() };
+        let number = NEXT.fetch_add(1, SeqCst);
+        let profile = format!("--user-data-dir={}", self.folder.join(format!("profile-{number}")).display());
+        let options = json!({"args": [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-proxy-server",
+            "--hide-scrollbars",
+            "--force-color-profile=srgb",
+            profile,
+        ]});
+        let wanted = json!({"goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": options});
+        let session = browser.post("", &json!({"capabilities": {"alwaysMatch": wanted}}));
         let id = session["sessionId"].as_str().expect("each session has one");
-        Some(Self { url: format!("{}/{id}", browser.url), ..browser })
+        Browser { url: format!("{}/{id}", self.url), ..browser }
     }
+}
 
+impl Browser {
     fn post(&self, command: &str, body: &Value) -> Value {
         let request = self.agent.post(format!("{}{command}", self.url)).content_type("application/json");
-        let answer = request.send(body.to_string()).and_then(|mut answer| answer.body_mut().with_config().limit(1 << 28).read_to_string());
+        let answer = request
+            .send(body.to_string())
+            .and_then(|mut answer| answer.body_mut().with_config().limit(1 << 28).read_to_string());
         value(command, &answer.expect("chromedriver answers"))
     }
 
@@ -212,6 +236,11 @@ fn port(log: &Path) -> u16 {
 fn value(command: &str, answer: &str) -> Value {
     let mut answer: Value = serde_json::from_str(answer).unwrap_or_else(|_| panic!("{command}: not JSON: {answer}"));
     let value = answer["value"].take();
-    assert!(value["error"].is_null() || value["stacktrace"].is_null(), "{command}: {}: {}", value["error"], value["message"]);
+    assert!(
+        value["error"].is_null() || value["stacktrace"].is_null(),
+        "{command}: {}: {}",
+        value["error"],
+        value["message"]
+    );
     value
 }

@@ -46,12 +46,17 @@ fn values_change_under_load() {
     let before = browser.number(&format!("return {CHECKOUTS}"));
     browser.wait_until(&format!("{CHECKOUTS} > {before}"));
     // Rates and percentiles are made of two answers; charts need two points with a rate.
-    browser.wait_until("Number(document.querySelectorAll('.pool .value')[1].lastChild.textContent.replace(',', '')) > 0");
-    browser.wait_until("/^[0-9.]+ (µs|ms|s)$/.test(document.querySelectorAll('.pool .value')[3].lastChild.textContent)");
-    browser.wait_until("[...document.querySelectorAll('path.line')].every(path => path.getAttribute('d').includes('L'))");
+    browser
+        .wait_until("Number(document.querySelectorAll('.pool .value')[1].lastChild.textContent.replace(',', '')) > 0");
+    browser
+        .wait_until("/^[0-9.]+ (µs|ms|s)$/.test(document.querySelectorAll('.pool .value')[3].lastChild.textContent)");
+    browser
+        .wait_until("[...document.querySelectorAll('path.line')].every(path => path.getAttribute('d').includes('L'))");
     browser.wait_until("document.querySelector('.bar .used').style.width !== '0%'");
     // Who holds a connection, with its thread, place and label.
-    browser.wait_until("/worker-\\d+.*load\\.rs:\\d+.*request \\d/.test(document.body.innerText.replaceAll(/\\s+/g, ' '))");
+    browser.wait_until(
+        "/worker-\\d+.*load\\.rs:\\d+.*request \\d/.test(document.body.innerText.replaceAll(/\\s+/g, ' '))",
+    );
 }
 
 #[test]
@@ -124,7 +129,14 @@ fn a_server_that_goes_away_is_told_of_and_so_is_its_return() {
     assert_eq!(site.hanging(), 1);
     site.does(Does::Answer);
     browser.wait_until(&fine);
+}
 
+#[test]
+fn an_answer_that_is_none_is_told_of() {
+    let Some(browser) = browser() else { return };
+    let site = serve(idle("orders"));
+    let told = |why: &str| format!("!{TROUBLE}.hidden && {TROUBLE}.textContent.includes('{why}')");
+    browser.go(&site.url());
     site.says(|| "<!doctype html><title>Log in</title>".to_owned());
     browser.wait_until(&told("the answer is not JSON"));
     site.says(|| r#"{"error": "later"}"#.to_owned());
@@ -305,18 +317,26 @@ fn pictures_of_the_page() {
         let bytes = base64::engine::general_purpose::STANDARD.decode(browser.screenshot()).expect("base64");
         std::fs::write(format!("{root}/{name}.png"), bytes).expect("the folder is there");
     };
-    let toggle = |n: usize| browser.run(&format!("document.querySelectorAll('.pool h3 button')[{n}].click()"));
-    browser.run("document.activeElement.blur()");
-    toggle(1);
+    let toggle = |name: &str| {
+        browser.run(&format!(
+            "[...document.querySelectorAll('.pool h3 button')].find(button => button.textContent === '{name}').click()"
+        ))
+    };
+    toggle("orders");
     sleep(Duration::from_millis(1500));
     save("status-page");
     if root == "docs" {
         return;
     }
-    toggle(0);
-    for (name, scheme, width, phone) in [("light", "light", 1400, false), ("dark", "dark", 1400, false), ("phone", "light", 360, true)] {
+    toggle("payments");
+    for (name, scheme, width, phone) in [
+        ("light", "light", 1400, false),
+        ("dark", "dark", 1400, false),
+        ("phone", "light", 360, true),
+        ("phone-dark", "dark", 360, true),
+    ] {
         browser.prefer(scheme);
-        browser.screen(width, if phone { 4200 } else { 2400 }, phone);
+        browser.screen(width, if phone { 1800 } else { 2300 }, phone);
         sleep(Duration::from_millis(2500));
         save(name);
     }

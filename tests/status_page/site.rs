@@ -125,9 +125,7 @@ impl Shared {
             (Does::HangUp, _) => return,
             (Does::Fail, _) => ("500 Internal Server Error", "text/plain", "no".to_owned()),
             (_, "/pools") => ("200 OK", "text/html; charset=utf-8", page("/pools.json")),
-            (_, "/pools.json") => {
-                ("200 OK", "application/json", self.json.lock().expect("no panic under this lock")())
-            }
+            (_, "/pools.json") => ("200 OK", "application/json", self.json.lock().expect("no panic under this lock")()),
             _ => ("404 Not Found", "text/plain", "no such thing".to_owned()),
         };
         // Stricter than what is recommended: text that became elements anywhere would be an error.

@@ -260,7 +260,7 @@
 //!
 //! Not yet:
 //!
-//! - Metrics, a status page.
+//! - Metrics.
 //!
 //! # Features
 //!
@@ -275,7 +275,7 @@
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `config` | [`millpond::pool_config`](crate::pool_config): settings from the environment, presets, lints | the crate humantime, which needs no others |
 //! | `serde` | the same from and to files, in any format that serde reads and that says what its values are; and [`Stats`], [`PoolsStats`], [`BudgetStats`], [`Health`] and what they are made of can be serialized; switches `config` on | the crate serde with its macros |
-//! | `json` | `to_json` of [`Health`] and [`HealthReport`] | besides, serde_json and three more |
+//! | `json` | `to_json` of [`Health`], [`HealthReport`] and [`Status`], and the status page (`status::page`) | besides, serde_json and three more |
 //! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
 //!

@@ -163,7 +163,7 @@ class Past {
   }
 }
 
-class PoolView {
+class Watched {
   constructor(name) {
     this.name = name;
     this.past = new Past();
@@ -236,8 +236,8 @@ function chart(title, spoken, format, main, lines, round = steps) {
   const paths = lines.map(([, look]) => make('svg:path', { class: look }));
   const hair = make('svg:path', { class: 'hair' });
   const svg = make('svg:svg', { viewBox: '0 0 300 100', preserveAspectRatio: 'none', role: 'img' }, ...paths, hair);
-  const plot = make('div', { class: 'plot' }, svg, top);
-  const axis = make('div', { class: 'axis', 'aria-hidden': 'true' }, make('span', {}, '5 min ago'), make('span', {}, 'now'));
+  const plot = make('div', { class: 'plot' }, svg, top), until = make('span');
+  const axis = make('div', { class: 'axis', 'aria-hidden': 'true' }, make('span', {}, '−5 min'), until);
   const element = make('figure', {}, make('figcaption', {}, make('b', {}, title), now), plot, axis);
   let pool = null, pointed = null;
   plot.addEventListener('pointermove', event => {
@@ -292,6 +292,7 @@ function chart(title, spoken, format, main, lines, round = steps) {
     });
     lines.forEach((_, n) => { finish(n); mark(paths[n], 'd', drawn[n]); });
     write(top, format(scale));
+    write(until, of.old ? time(end) : 'now');
     tell();
     mark(svg, 'aria-label', high < low ? `${spoken}: no numbers yet` : `${spoken}, last 5 minutes: lowest ${format(low)}, highest ${format(high)}`);
   } };
@@ -363,7 +364,7 @@ function details() {
   const noHolders = quiet('No connection is in use.'), noIncidents = quiet('No incidents.'), noCloses = quiet('None.');
   const part = (look, ...views) => make('div', { class: look }, ...views.map(view => view.element ?? view));
   const element = make('div', { class: 'body' },
-    outage, make('h4', {}, 'Connections now'), occupied.element, legend, facts,
+    outage, make('h4', {}, 'Connections'), occupied.element, legend, facts,
     make('h4', {}, 'Last five minutes'), make('div', { class: 'charts' }, ...charts.map(one => one.element)),
     make('div', { class: 'parts' }, part('', times), part('', counters, closes, noCloses),
       part('wide named', holders, noHolders), part('wide named', incidents, noIncidents, more)));
@@ -407,7 +408,7 @@ function details() {
       line.show(title, rate(pool.rates[name]), count(stats[name] - note.counters[name]), count(stats[name]));
     }
     const reasons = Object.entries(stats.closed).filter(([name, n]) => name !== 'total' && n > 0).sort((a, b) => b[1] - a[1])
-      .map(([name, n]) => [name.replaceAll('_', ' '), count(n - note.closed[name]), count(n)]);
+      .map(([name, n]) => [name.replaceAll('_', ' '), count(Math.max(0, n - note.closed[name])), count(n)]);
     list(closes.body, reasons, ([name]) => name, () => {
       const line = row('-##', { scope: 'row' });
       return { element: line.element, show: texts => line.show(...texts) };
@@ -467,7 +468,7 @@ function line(pool) {
   const element = make('article', { class: 'pool', 'aria-labelledby': `${id}-name` }, head, region);
   toggle.addEventListener('click', () => { setOpen(pool, !pool.opened); draw(); });
   return { element, show() {
-    const { health, stats } = pool.status, old = Boolean(pool.gone) || stale();
+    const { health, stats } = pool.status, old = pool.old = Boolean(pool.gone) || stale();
     level.show(pool.gone ? 'gone' : health.level, old);
     element.className = `pool ${pool.gone ? 'gone' : health.level}`;
     use.show(stats);
@@ -535,12 +536,12 @@ function sums() {
 
 function draw() {
   if (!answered) return;
-  for (const pool of pools.values()) pool.end = seen;
+  for (const pool of pools.values()) pool.end = pool.gone ? pool.at : seen;
   const levels = sums(), old = stale();
   document.body.classList.toggle('stale', old);
   document.body.classList.toggle('paused', paused);
   const names = Object.keys(levels).sort((a, b) => (RANK[b] ?? 2) - (RANK[a] ?? 2));
-  list(get('overall'), names.map(name => [name, old, `${count(levels[name])} ${old ? 'were ' : ''}${name}`]), ([name]) => name, () => {
+  list(get('overall'), names.map(name => [name, old, `${count(levels[name])} ${!old ? '' : levels[name] === 1 ? 'was ' : 'were '}${name}`]), ([name]) => name, () => {
     const view = badge();
     return { element: view.element, show: ([name, old, text]) => view.show(name, old, text) };
   });
@@ -573,7 +574,7 @@ function take(status) {
   for (const one of status.pools) {
     const name = one.health.pool;
     present.add(name);
-    if (!pools.has(name)) pools.set(name, new PoolView(name));
+    if (!pools.has(name)) pools.set(name, new Watched(name));
     pools.get(name).take(one, seen);
   }
   let gone = [...pools.values()].filter(pool => !present.has(pool.name));

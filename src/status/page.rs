@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
 /// ```
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-OjURNR+kfajiniTZN5AMvioAi771gogC1otdz2z1eh4='; \
+    script-src 'sha256-F2eCqkHzDQjdtd7sLvc1E713ahpRNNl/4lYuuRJDmy8='; \
     style-src 'sha256-h/H3oknjFvp0GJaEMJ38xZn6GMGvSU7lQZQ/SgrOkhY='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

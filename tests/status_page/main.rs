@@ -157,10 +157,34 @@ fn a_pause_stops_the_questions_and_says_so() {
     browser.wait_until(&format!("{LEVEL} === 'was ok' && {TROUBLE}.textContent.startsWith('Paused')"));
     // A question that was under way has arrived; a second one would be due by then.
     let asked = site.asked().len();
-    sleep(Duration::from_millis(2500));
+    sleep(Duration::from_millis(2200));
     assert!(site.asked().len() <= asked + 1, "{:?}", site.asked());
     browser.run("document.getElementById('pause').click()");
     browser.wait_until(&format!("{LEVEL} === 'ok' && {TROUBLE}.hidden"));
+}
+
+#[test]
+fn a_page_that_nobody_looks_at_asks_less_often() {
+    let Some(browser) = browser() else { return };
+    let site = serve(idle("orders"));
+    browser.go(&site.url());
+    browser.wait_until(&format!("document.querySelector('.pool') && {LEVEL} === 'ok'"));
+    let hide = |hidden: bool| {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ))
+    };
+    hide(true);
+    let asked = site.asked().len();
+    sleep(Duration::from_millis(2400));
+    // One was due already.
+    assert!(site.asked().len() <= asked + 1, "{:?}", site.asked());
+    let asked = site.asked().len();
+    // What is there is old until there is an answer, and that is asked for at once.
+    hide(false);
+    support::eventually("it is asked", || site.asked().len() > asked);
+    browser.wait_until(&format!("{LEVEL} === 'ok' && !document.body.classList.contains('stale')"));
 }
 
 #[test]
@@ -201,7 +225,7 @@ fn a_pool_that_is_gone_is_marked_and_a_restart_gives_no_negative_rate() {
 fn only_changes_of_level_are_announced_and_the_worst_comes_first() {
     let Some(browser) = browser() else { return };
     let (orders, users) = (idle("orders"), idle("users"));
-    let site = serve(vec![orders.clone(), users.clone()]);
+    let site = serve(vec![orders, users.clone()]);
     browser.go(&site.url());
     browser.wait_until("document.querySelectorAll('.pool').length === 2");
     browser.run(
@@ -300,7 +324,7 @@ fn pictures_of_the_page() {
     let _more = Load::on(&payments, 3, Duration::from_millis(5), Duration::from_millis(20));
     let all: Vec<Box<dyn Observe + Send>> = vec![Box::new(orders), Box::new(payments), Box::new(users.clone())];
     let site = serve(Together(all));
-    browser.screen(1400, 1000, false);
+    browser.screen(1400, 975, false);
     browser.go(&site.url());
     let seconds = std::env::var("MILLPOND_SECONDS").map_or(90, |text| text.parse().expect("a number"));
     for second in 0..seconds {

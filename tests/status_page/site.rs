@@ -1,10 +1,11 @@
 //! A server as an application has one, with two URLs: the status page and its JSON.
 
 use millpond::status::{CONTENT_SECURITY_POLICY, page};
+use parking_lot::{Condvar, Mutex};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -68,17 +69,17 @@ impl Site {
     }
 
     pub(crate) fn does(&self, what: Does) {
-        *self.shared.does.lock().expect("no panic under this lock") = what;
+        *self.shared.does.lock() = what;
         self.shared.changed.notify_all();
     }
 
     pub(crate) fn says(&self, json: impl Fn() -> String + Send + 'static) {
-        *self.shared.json.lock().expect("no panic under this lock") = Box::new(json);
+        *self.shared.json.lock() = Box::new(json);
     }
 
     /// What was asked for, in order.
     pub(crate) fn asked(&self) -> Vec<String> {
-        self.shared.asked.lock().expect("no panic under this lock").clone()
+        self.shared.asked.lock().clone()
     }
 
     /// How many requests wait for an answer that does not come.
@@ -101,7 +102,16 @@ impl Drop for Site {
 
 impl Shared {
     fn does(&self) -> Does {
-        *self.does.lock().expect("no panic under this lock")
+        *self.does.lock()
+    }
+
+    /// Until something else is to be done, or everybody has left long ago.
+    fn hang(&self) {
+        self.hanging.fetch_add(1, SeqCst);
+        let mut does = self.does.lock();
+        self.changed.wait_while_for(&mut does, |does| *does == Does::Hang, Duration::from_secs(60));
+        drop(does);
+        self.hanging.fetch_sub(1, SeqCst);
     }
 
     fn answer(&self, mut stream: TcpStream) {
@@ -112,20 +122,15 @@ impl Shared {
         };
         // A connection that is closed with something unread in it is reset, and the answer with it.
         lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
-        self.asked.lock().expect("no panic under this lock").push(path.clone());
+        self.asked.lock().push(path.clone());
         if self.does() == Does::Hang && path == "/pools.json" {
-            self.hanging.fetch_add(1, SeqCst);
-            let does = self.does.lock().expect("no panic under this lock");
-            // As long as the browser is there.
-            let hung = self.changed.wait_timeout_while(does, Duration::from_secs(60), |does| *does == Does::Hang);
-            drop(hung.expect("no panic under this lock"));
-            self.hanging.fetch_sub(1, SeqCst);
+            self.hang();
         }
         let (status, kind, body) = match (self.does(), path.as_str()) {
             (Does::HangUp, _) => return,
             (Does::Fail, _) => ("500 Internal Server Error", "text/plain", "no".to_owned()),
             (_, "/pools") => ("200 OK", "text/html; charset=utf-8", page("/pools.json")),
-            (_, "/pools.json") => ("200 OK", "application/json", self.json.lock().expect("no panic under this lock")()),
+            (_, "/pools.json") => ("200 OK", "application/json", self.json.lock()()),
             _ => ("404 Not Found", "text/plain", "no such thing".to_owned()),
         };
         // Stricter than what is recommended: text that became elements anywhere would be an error.

@@ -1,4 +1,4 @@
-//! Everything that a pool tells of itself, in one look: for a terminal, for JSON, and as a page in a browser (`status::page`, feature `json`).
+//! Everything that a pool tells of itself, in one look: for a terminal, for JSON, and for the status page.
 //!
 //! [`Pool::status`] has its health, its numbers, who holds connections for longest, and its last incidents.
 //! [`Status`] has that of many pools, of whatever kinds: it takes all that is [`Observe`].

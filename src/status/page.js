@@ -29,7 +29,7 @@ const about = n => n < 100000 ? count(n) : brief.format(n);
 const three = n => n >= 100 ? count(n) : n >= 10 ? n.toFixed(1) : n.toFixed(2);
 const rate = n => n === null ? '–' : n === 0 ? '0' : n < 0.01 ? '<0.01' : n < 1 ? n.toFixed(2) : n < 100 ? n.toFixed(1) : count(n);
 const plural = (n, one) => `${count(n)} ${one}${n === 1 ? '' : 's'}`;
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const day = new Intl.DateTimeFormat(undefined, { month: 'short', day: 'numeric' });
 
 function span(s) {
@@ -462,7 +462,7 @@ function line(pool) {
   };
   const waiting = cell('Waiting'), checkouts = cell('Checkouts/s'), timeouts = cell('Time-outs/s'), p99 = cell('Wait p99, 1 min');
   const why = make('ul', { class: 'why' });
-  const head = make('div', { class: 'row' }, level.element, make('h3', { class: 'name' }, toggle), make('div', { class: 'use' }, use.element, used),
+  const head = make('div', { class: 'row' }, level.element, make('h3', { class: 'name' }, toggle), make('div', { class: 'use' }, use.element, make('span', { class: 'unseen' }, 'In use '), used),
     waiting.element, checkouts.element, timeouts.element, p99.element, why);
   const region = make('div', { id });
   const element = make('article', { class: 'pool', 'aria-labelledby': `${id}-name` }, head, region);
@@ -590,7 +590,8 @@ function announce(first) {
   const changes = [];
   for (const pool of pools.values()) {
     const level = pool.gone ? 'gone' : pool.status.health.level;
-    if (!first && level !== pool.level) {
+    const appeared = pool.level === null && level === 'ok';
+    if (!first && level !== pool.level && !appeared) {
       changes.push(`${pool.name}: ${level}${pool.gone || !pool.status.health.warnings[0] ? '' : `, ${pool.status.health.warnings[0].reason}`}`);
     }
     pool.level = level;

@@ -17,8 +17,8 @@ const SCRIPT: &str = include_str!("page.js");
 /// assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
 /// ```
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-F2eCqkHzDQjdtd7sLvc1E713ahpRNNl/4lYuuRJDmy8='; \
-    style-src 'sha256-h/H3oknjFvp0GJaEMJ38xZn6GMGvSU7lQZQ/SgrOkhY='; \
+    script-src 'sha256-Jd6RDTXARNRd6f9Jv3xht4K0ECfVVb+GJju21FzFaK0='; \
+    style-src 'sha256-0ZMlao9yG0TdpYf/gzmq48dplvt1oWmJzpWGwjXDSUI='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A page that shows pools while they work: one HTML text with all that it needs in it. It asks for `json_url` each second,

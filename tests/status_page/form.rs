@@ -177,6 +177,10 @@ fn a_screen_reader_finds_headings_and_tables_with_names() {
         assert!(tables.contains(&name), "{name}: {tables:?}");
     }
     assert!(!tables.contains(&"") && !headings.contains(&""), "{tables:?} {headings:?}");
+    let texts = named("StaticText");
+    for label in ["In use ", "Waiting ", "Checkouts/s ", "Time-outs/s ", "Wait p99, 1 min "] {
+        assert!(texts.iter().any(|text| text.trim() == label.trim()), "{label}: {texts:?}");
+    }
     assert!(named("columnheader").contains(&"p99") && named("rowheader").contains(&"Checkouts"));
     let charts = named("image");
     assert!(charts.iter().any(|name| name.starts_with("Callers waiting, last 5 minutes: lowest ")), "{charts:?}");

@@ -202,7 +202,8 @@ fn a_pool_that_is_gone_is_marked_and_a_restart_gives_no_negative_rate() {
     browser.run(
         "window.negative = [];
          new MutationObserver(() => {
-             const found = document.querySelector('main').innerText.match(/[-−]\\d[^\\n]*/);
+             const texts = [...document.querySelectorAll('main td, main dd, main .value')].map(element => element.textContent);
+             const found = texts.join('\\n').match(/[-−]\\d[^\\n]*/);
              if (found) window.negative.push(found[0]);
          }).observe(document.body, { subtree: true, childList: true, characterData: true });",
     );

@@ -252,8 +252,6 @@
 //!
 //! # What is not provided
 //!
-//! Not meant to be:
-//!
 //! - Async. Use a pool of your runtime.
 //! - Time-outs inside of a driver. A `connect` that never ends costs no caller more than its deadline, but it keeps its
 //!   place and its thread: set the driver's connect and read time-outs.
@@ -263,10 +261,6 @@
 //!   and MySQL, `millpond::reset` has what it takes.
 //! - SQL, caches of prepared statements, and one pool for several processes: [`scaling`] says what each of them is to set,
 //!   and what goes between.
-//!
-//! Not yet:
-//!
-//! - Metrics, a status page.
 //!
 //! # Features
 //!
@@ -281,7 +275,7 @@
 //! | `redis-cluster` | the same for Redis Cluster | six more, for rand and crc16 |
 //! | `config` | [`millpond::pool_config`](crate::pool_config): settings from the environment, presets, lints | the crate humantime, which needs no others |
 //! | `serde` | the same from and to files, in any format that serde reads and that says what its values are; and [`Stats`], [`PoolsStats`], [`BudgetStats`], [`Health`] and what they are made of can be serialized; switches `config` on | the crate serde with its macros |
-//! | `json` | `to_json` of [`Health`], [`HealthReport`] and [`Status`] | besides, serde_json and three more |
+//! | `json` | `to_json` of [`Health`], [`HealthReport`] and [`Status`], and the status page (`status::page`) | besides, serde_json and three more |
 //! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
 //! | `metrics` | [`millpond::metrics`](crate::metrics): numbers under OpenTelemetry's names, through the facade of that name | the crate metrics 0.24, which brings one more; nothing per checkout |
 //! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |

@@ -118,6 +118,7 @@ impl Metrics {
             told.times = Default::default();
             told.before = totals.iter().enumerate().map(|(index, total)| total.value + last.earlier(index)).collect();
         }
+        drop(all);
         last
     }
 }

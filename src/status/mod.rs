@@ -38,9 +38,13 @@
 //! lives, so two answers tell what happened between them.
 
 mod observe;
+#[cfg(feature = "json")]
+mod page;
 mod table;
 
 pub use observe::Observe;
+#[cfg(feature = "json")]
+pub use page::{CONTENT_SECURITY_POLICY, page};
 
 use crate::health::HealthLevel;
 use crate::incident::Noted;

@@ -88,11 +88,11 @@ impl Samplers {
 
     /// A call has ended, after which the handler knows of the end or not; says whether it is to be called once more.
     fn called(&self, index: usize, ended: bool) -> bool {
-        let mut all = self.0.lock();
-        let Some(sampler) = all.get_mut(index) else { return false };
-        sampler.ended |= ended;
-        sampler.busy = std::mem::take(&mut sampler.again) && !sampler.ended;
-        sampler.busy
+        self.0.lock().get_mut(index).is_some_and(|sampler| {
+            sampler.ended |= ended;
+            sampler.busy = std::mem::take(&mut sampler.again) && !sampler.ended;
+            sampler.busy
+        })
     }
 }
 

@@ -28,15 +28,22 @@ fn pools_of_all_kinds_are_looked_at_together() -> Result<(), Box<dyn std::error:
     let roles = Roles::builder().role("batch", named("batch")).build()?;
     let keyed = Pools::new(|_: &&str| Ok(named("tenant")));
     drop(keyed.get(&"a")?);
-    let r2d2 = millpond::r2d2::Pool::new(r2d2_sqlite::SqliteConnectionManager::memory())?;
     let list = vec![Arc::new(named("listed"))];
-    let all: [&dyn Observe; 8] = [&one, &sqlite, &balanced, &split, &roles, &keyed, &r2d2, &list];
+    let all: [&dyn Observe; 7] = [&one, &sqlite, &balanced, &split, &roles, &keyed, &list];
     let status = Status::of(all);
     let names = names(&status);
     for name in ["one", "left", "right", "primary", "replica", "batch", "tenant", "listed"] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
-    assert_eq!(names.len(), 11, "two of SQLite, and one of r2d2: {names:?}");
+    assert_eq!(names.len(), 10, "two of SQLite: {names:?}");
+    Ok(())
+}
+
+#[cfg(feature = "r2d2")]
+#[test]
+fn a_pool_in_the_shape_of_r2d2_is_looked_at_like_any_other() -> Result<(), Box<dyn std::error::Error>> {
+    let pool = millpond::r2d2::Pool::new(r2d2_sqlite::SqliteConnectionManager::memory())?;
+    assert_eq!(Status::of([&pool]).pools().len(), 1);
     Ok(())
 }
 

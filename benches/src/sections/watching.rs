@@ -82,6 +82,8 @@ pub fn run(plan: Plan, report: &mut Report) {
     looks(plan, report, &progress);
 }
 
+type Look = Box<dyn Fn(&Plain)>;
+
 /// Each way of looking at a pool, in microseconds.
 fn looks(plan: Plan, report: &mut Report, progress: &Progress) {
     let of_size = |size: u32| {
@@ -95,7 +97,7 @@ fn looks(plan: Plan, report: &mut Report, progress: &Progress) {
     let sizes = [8, 1024];
     let pools = sizes.map(of_size);
     let published = Metrics::new();
-    let ways: [(&str, Box<dyn Fn(&Plain)>); 6] = [
+    let ways: [(&str, Look); 6] = [
         ("`health()`", Box::new(|pool| drop(pool.health()))),
         ("`stats()`", Box::new(|pool| drop(pool.stats()))),
         ("`status()`: with holders and incidents", Box::new(|pool| drop(pool.status()))),

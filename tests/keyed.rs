@@ -5,7 +5,7 @@ mod support;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millpond::health::{HealthLevel, WarningKind};
 use millpond::testing::HandClock;
-use millpond::{Error, ErrorKind, Pool, Pools, RecoveryAction, UrlKey, WarmUp};
+use millpond::{Error, ErrorKind, IncidentKind, Pool, Pools, RecoveryAction, UrlKey, WarmUp};
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io;
@@ -219,6 +219,24 @@ fn each_pool_has_the_settings_that_its_provider_gives_it() -> Result<(), Error> 
     assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert!(error.holders()[0].location().expect("where").file().ends_with("keyed.rs"), "the caller's line is told");
     drop(held);
+    Ok(())
+}
+
+#[test]
+fn any_other_error_than_that_of_a_closed_pool_is_told_and_not_tried_again() -> Result<(), Error> {
+    let house = House::new();
+    let pools = Pools::new(house.provider());
+    let pool = pools.pool(&"acme")?;
+    pool.pause_and_reject();
+    let errors =
+        [pools.get(&"acme").map(drop), pools.with(&"acme", |_| ()), pools.get_timeout(&"acme", LONG).map(drop)];
+    assert!(
+        errors.iter().all(|error| error.as_ref().is_err_and(|error| error.kind() == ErrorKind::Paused)),
+        "{errors:?}"
+    );
+    let sent_away = pool.incidents().into_iter().filter(|incident| incident.kind == IncidentKind::TurnedAway);
+    assert_eq!(sent_away.map(|incident| incident.count).sum::<u64>(), 3, "once each");
+    assert_eq!(house.made("acme"), 1);
     Ok(())
 }
 

@@ -360,7 +360,7 @@ impl<M: Manager> Builder<M> {
 
     /// How many [incidents](crate::Pool::incidents) the pool keeps, the last ones; 0 for none. Default 64: an outage is a handful,
     /// because many of a kind in a row are kept as one. Each takes up to 2 kB, most of it for the holders at a time-out.
-    pub fn incidents(mut self, most: usize) -> Self {
+    pub fn incidents(mut self, most: u32) -> Self {
         self.settings.incidents = most;
         self
     }

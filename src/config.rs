@@ -209,7 +209,7 @@ pub(crate) struct Settings {
     /// The r2d2 module lets `idle_timeout` go below `min_idle` and opens new connections instead, as r2d2 does.
     pub(crate) replace_idle: bool,
     /// How many incidents are kept.
-    pub(crate) incidents: usize,
+    pub(crate) incidents: u32,
 }
 
 impl Default for Settings {

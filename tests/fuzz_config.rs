@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io;
 
 /// Settings with what they take: a time, a time or none, a number and so on.
-const NAMES: [(&str, &str); 39] = [
+const NAMES: [(&str, &str); 40] = [
     ("name", "text"),
     ("max_size", "count"),
     ("min_idle", "count"),
@@ -30,6 +30,7 @@ const NAMES: [(&str, &str); 39] = [
     ("leak_threshold", "time or none"),
     ("bound_only", "truth"),
     ("use_times", "truth"),
+    ("incidents", "count"),
     ("maintenance", "maintenance"),
     ("retry.initial_delay", "time"),
     ("retry.max_delay", "time"),

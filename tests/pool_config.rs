@@ -61,6 +61,7 @@ fn every_setting_can_be_given_in_the_environment() {
         ("DB_POOL_LEAK_THRESHOLD", "0.5"),
         ("DB_POOL_BOUND_ONLY", "yes"),
         ("DB_POOL_USE_TIMES", "1"),
+        ("DB_POOL_INCIDENTS", "7"),
         ("DB_POOL_MAINTENANCE", "manual"),
         ("DB_POOL_RETRY_INITIAL_DELAY", "10ms"),
         ("DB_POOL_RETRY_MAX_DELAY", "2s"),
@@ -96,6 +97,7 @@ fn every_setting_can_be_given_in_the_environment() {
     assert_eq!((config.when_down, config.nested), (Some(WhenDown::FailFast), Some(Nested::Deny)));
     assert_eq!(config.leak_threshold, Some(Some(Duration::from_millis(500))));
     assert_eq!((config.bound_only, config.use_times), (Some(true), Some(true)));
+    assert_eq!(config.incidents, Some(7));
     assert_eq!(config.maintenance, Some(Maintenance::Manual));
     assert_eq!(config.retry.initial_delay, Some(Duration::from_millis(10)));
     assert_eq!(config.retry.max_delay, Some(seconds(2)));
@@ -126,6 +128,7 @@ fn every_setting_can_be_given_in_the_environment() {
         .leak_threshold(Some(Duration::from_millis(500)))
         .bound_only(true)
         .use_times(true)
+        .incidents(7)
         .maintenance(Maintenance::Manual)
         .retry(
             RetryPolicy::default()
@@ -156,7 +159,7 @@ fn every_setting_can_be_given_in_the_environment() {
 fn the_file_of_the_documentation_has_every_setting_with_its_default() {
     let config = toml_of_the_page().pool;
     let shown = format!("{config:?}");
-    assert_eq!(shown.matches(": ").count(), 39, "all of them: {shown}");
+    assert_eq!(shown.matches(": ").count(), 40, "all of them: {shown}");
     let named = builder().name("orders");
     // `start_up` is said in the file, which is the same as not saying it. A range has no default.
     let same = named.start_up(RetryPolicy::default().give_up(None)).adaptive(Adaptive::between(2, 40));

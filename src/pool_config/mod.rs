@@ -82,6 +82,8 @@ pub struct PoolConfig {
     pub bound_only: Option<bool>,
     /// [`Builder::use_times`]
     pub use_times: Option<bool>,
+    /// [`Builder::incidents`]
+    pub incidents: Option<u32>,
     /// [`Builder::maintenance`]
     pub maintenance: Option<Maintenance>,
     /// [`Builder::retry`]
@@ -181,6 +183,7 @@ impl PoolConfig {
             leak_threshold: over.leak_threshold.or(self.leak_threshold),
             bound_only: over.bound_only.or(self.bound_only),
             use_times: over.use_times.or(self.use_times),
+            incidents: over.incidents.or(self.incidents),
             maintenance: over.maintenance.or(self.maintenance),
             retry: self.retry.merge(over.retry),
             start_up: self.start_up.merge(over.start_up),
@@ -247,6 +250,7 @@ impl PoolConfig {
         set(&mut settings.leak_threshold, self.leak_threshold);
         set(&mut settings.bound_only, self.bound_only);
         set(&mut settings.use_times, self.use_times);
+        set(&mut settings.incidents, self.incidents);
         set(&mut settings.maintenance, self.maintenance);
         self.retry.apply(&mut settings.retry);
         if self.start_up != RetryConfig::default() {
@@ -284,6 +288,7 @@ impl PoolConfig {
             leak_threshold,
             bound_only,
             use_times,
+            incidents,
             maintenance,
             retry,
             start_up,
@@ -310,6 +315,7 @@ impl PoolConfig {
             ("leak_threshold", leak_threshold),
             ("bound_only", bound_only),
             ("use_times", use_times),
+            ("incidents", incidents),
             ("maintenance", maintenance),
         ];
         // Groups at the end: TOML has its tables there.

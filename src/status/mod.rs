@@ -17,7 +17,7 @@
 //! assert_eq!(status.pools().len(), 2);
 //! println!("{status}");
 //!
-//! assert!(orders.table().contains("orders  ok      1/4"), "{}", orders.table());
+//! assert!(orders.table().contains("orders  ok        1/4"), "{}", orders.table());
 //! # drop(held);
 //! # Ok::<(), millpond::Error>(())
 //! ```

@@ -74,7 +74,7 @@ impl<M: Manager> Core<M> {
             suspecting: AtomicBool::new(false),
             samplers,
             handlers,
-            journal: PlainMutex::new(Journal::new(settings.incidents)),
+            journal: PlainMutex::new(Journal::new(settings.incidents as usize)),
             seed: match clock {
                 Clock::System => RandomState::new().hash_one(number),
                 // Moved by hand: the same again in every run.

@@ -1,5 +1,7 @@
-//! How times are written where they leave the program: in seconds, as OpenTelemetry counts them.
+//! How what the crate tells is written where it leaves the program: times in seconds, as OpenTelemetry counts them.
 
+#[cfg(feature = "json")]
+use serde::Serialize;
 use serde::Serializer;
 use std::time::{Duration, SystemTime};
 
@@ -15,4 +17,9 @@ pub(crate) fn epoch_seconds(time: SystemTime) -> f64 {
 /// The same, of a field.
 pub(crate) fn in_epoch_seconds<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(epoch_seconds(*time))
+}
+
+#[cfg(feature = "json")]
+pub(crate) fn json(told: &impl Serialize) -> String {
+    serde_json::to_string(told).expect("text and numbers, and no map whose keys are not text")
 }

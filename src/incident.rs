@@ -30,7 +30,7 @@ pub enum IncidentKind {
     Overdue,
     /// One that was overdue has come back.
     OverdueEnded,
-    /// The maximum was changed.
+    /// The maximum was changed by hand.
     Resized,
     /// The pool was paused.
     Paused,

@@ -75,7 +75,7 @@ pub use report::HealthReport;
 
 use crate::{Breaker, Manager, Outage, Pool, Stats};
 use report::line;
-use rule::judge;
+pub(crate) use rule::judge;
 use std::fmt;
 
 /// How a pool does.
@@ -223,9 +223,8 @@ impl Health {
     /// ```
     #[cfg(feature = "json")]
     #[must_use]
-    #[allow(clippy::missing_panics_doc, reason = "it cannot")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("text and numbers, and no map whose keys are not text")
+        crate::encode::json(self)
     }
 }
 

@@ -68,9 +68,8 @@ impl HealthReport {
     /// ```
     #[cfg(feature = "json")]
     #[must_use]
-    #[allow(clippy::missing_panics_doc, reason = "it cannot")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("text and numbers, and no map whose keys are not text")
+        crate::encode::json(self)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{Breaker, Outage, Stats};
 /// Of how many in a hundred in use a pool is said to be nearly full, when it is more.
 const NEARLY_FULL_PERCENT: u64 = 80;
 
-pub(super) fn judge(pool: &str, stats: &Stats, outage: Option<Outage>) -> Health {
+pub(crate) fn judge(pool: &str, stats: &Stats, outage: Option<Outage>) -> Health {
     let warnings = warnings(stats, outage.as_ref());
     let share = if stats.max_size == 0 { 0.0 } else { f64::from(stats.in_use) / f64::from(stats.max_size) };
     Health {

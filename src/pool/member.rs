@@ -21,6 +21,11 @@ impl<M: Manager> Pool<M> {
         self.core.glance()
     }
 
+    /// The same with the distributions.
+    pub(crate) fn full_glance(&self) -> (Stats, Option<Outage>) {
+        self.core.full_glance()
+    }
+
     /// How many callers have or want a connection, and how many the pool may have.
     pub(crate) fn load(&self) -> (u32, u32) {
         self.core.load()

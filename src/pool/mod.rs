@@ -273,7 +273,7 @@ impl<M: Manager> Pool<M> {
     /// ```
     #[must_use]
     pub fn incidents(&self) -> Vec<Incident> {
-        self.core.incidents()
+        self.noted().into_iter().map(Noted::read).collect()
     }
 
     pub(crate) fn noted(&self) -> Vec<Noted> {

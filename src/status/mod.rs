@@ -46,7 +46,7 @@ pub use observe::Observe;
 #[cfg(feature = "json")]
 pub use page::{CONTENT_SECURITY_POLICY, page};
 
-use crate::health::HealthLevel;
+use crate::health::{HealthLevel, judge};
 use crate::incident::Noted;
 use crate::{Health, Incident, Lease, Manager, Pool, Stats};
 use std::collections::{HashMap, HashSet};
@@ -103,10 +103,12 @@ impl<M: Manager> Pool<M> {
     /// ```
     #[must_use]
     pub fn status(&self) -> PoolStatus {
+        // One look for both, so that they agree.
+        let (stats, outage) = self.full_glance();
         PoolStatus {
             number: self.number(),
-            health: self.health(),
-            stats: self.stats(),
+            health: judge(self.name(), &stats, outage),
+            stats,
             holders: self.longest_holders(HOLDERS),
             noted: self.noted(),
         }
@@ -183,9 +185,8 @@ impl Status {
     /// ```
     #[cfg(feature = "json")]
     #[must_use]
-    #[allow(clippy::missing_panics_doc, reason = "it cannot")]
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("text and numbers, and no map whose keys are not text")
+        crate::encode::json(self)
     }
 }
 

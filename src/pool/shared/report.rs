@@ -93,6 +93,13 @@ impl<M: Manager> Core<M> {
         stats
     }
 
+    /// The same, and what is known of an outage.
+    pub(crate) fn full_glance(&self) -> (Stats, Option<Outage>) {
+        let (mut stats, outage) = self.glance();
+        self.counters.fill_times(&mut stats);
+        (stats, outage)
+    }
+
     /// The numbers without the distributions, and what is known of an outage.
     pub(crate) fn glance(&self) -> (Stats, Option<Outage>) {
         let numbers = self.rack.numbers();

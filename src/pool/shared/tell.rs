@@ -4,7 +4,7 @@ use super::Core;
 use crate::clock::Moment;
 use crate::event::EventHandler;
 use crate::helpers;
-use crate::incident::{Incident, IncidentKind, Noted, Said};
+use crate::incident::{IncidentKind, Noted, Said};
 use crate::manager::Manager;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -114,11 +114,7 @@ impl<M: Manager> Core<M> {
         drop(catch_unwind(AssertUnwindSafe(|| drop(replaced))));
     }
 
-    pub(crate) fn incidents(&self) -> Vec<Incident> {
-        self.noted().into_iter().map(Noted::read).collect()
-    }
-
-    /// The same, before errors are made text of.
+    /// The incidents, before errors are made text of.
     pub(crate) fn noted(&self) -> Vec<Noted> {
         self.journal.lock().noted()
     }

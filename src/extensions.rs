@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Values by type that live as long as the connection they were put beside, as in r2d2.
 ///
@@ -56,6 +57,23 @@ impl Extensions {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// A connection's extensions, made when something is first put there. One word, because each connection has it.
+#[derive(Debug, Default)]
+pub(crate) struct Beside(Option<Box<Extensions>>);
+
+/// What is read of a connection that nobody has put anything beside.
+static NOTHING: LazyLock<Extensions> = LazyLock::new(Extensions::new);
+
+impl Beside {
+    pub(crate) fn get(&self) -> &Extensions {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut Extensions {
+        self.0.get_or_insert_default()
     }
 }
 

@@ -105,8 +105,10 @@ pub(crate) struct Account {
 
 /// A place, from a budget. Dropping it gives it back and sees to those who wait for one.
 pub(crate) struct Place {
-    account: Account,
-    given_up: bool,
+    shared: Arc<Shared>,
+    /// The pool's number, doubled, and one more when the connection is closed to make room for another pool. In one word,
+    /// because each connection has it: with a third one, a small connection would take another cache line.
+    pool_and_end: u64,
 }
 
 impl Budget {
@@ -285,7 +287,7 @@ impl Account {
     /// A place, if one is free and nobody is before this pool. For callers that wait the pool gets in line otherwise.
     pub(crate) fn take(&self, for_waiters: bool) -> Option<Place> {
         let granted = self.shared.write(|ledger| ledger.take(self.pool, for_waiters));
-        granted.then(|| Place { account: self.clone(), given_up: false })
+        granted.then(|| Place { shared: Arc::clone(&self.shared), pool_and_end: self.pool << 1 })
     }
 
     /// Nobody waits, or nothing can be opened for them now.
@@ -348,15 +350,22 @@ impl Clone for Account {
 impl Place {
     /// Its connection is closed to make room for another pool.
     pub(crate) fn give_up(&mut self) {
-        self.given_up = true;
+        self.pool_and_end |= 1;
+    }
+
+    fn pool(&self) -> u64 {
+        self.pool_and_end >> 1
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.pool_and_end & 1 == 1
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Self { account, given_up } = self;
-        account.shared.write(|ledger| ledger.release(account.pool, *given_up));
-        account.settle();
+        self.shared.write(|ledger| ledger.release(self.pool(), self.is_given_up()));
+        self.shared.settle();
     }
 }
 
@@ -374,6 +383,9 @@ impl fmt::Debug for Account {
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("account", &self.account).field("given_up", &self.given_up).finish()
+        f.debug_struct("Place")
+            .field("pool", &self.pool())
+            .field("given_up", &self.is_given_up())
+            .finish_non_exhaustive()
     }
 }

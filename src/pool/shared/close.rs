@@ -71,8 +71,8 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
         log::debug!("pool {:?}: closed connection {id}: {reason}, {age:?} old, lent {uses} times", core.name);
         core.counters.close(reason);
         core.emit(|handler, pool| {
-            let extensions = extensions.get_or_init(Box::default);
-            handler.closed(pool, &event::Closed { connection: id, reason, age, uses, took, extensions });
+            handler
+                .closed(pool, &event::Closed { connection: id, reason, age, uses, took, extensions: extensions.get() });
         });
         // User data may panic when it goes, too.
         drop(core.guarded("drop of extensions", || drop(extensions)));

@@ -5,12 +5,13 @@ use crate::clock::Moment;
 use crate::config::scatter;
 use crate::error::{Cause, text_of};
 use crate::event::{self, CloseReason, State};
+use crate::extensions::Beside;
 use crate::incident::IncidentKind;
 use crate::manager::{Fault, Manager};
 use crate::pool::entry::Entry;
 use crate::pool::rack::Permit;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What an attempt to open a connection ended with.
@@ -173,7 +174,7 @@ impl<M: Manager> Core<M> {
             vouched: !self.settings.check_on_caller,
             broken: false,
             labelled: false,
-            extensions: OnceLock::new(),
+            extensions: Beside::default(),
         })
     }
 

@@ -278,7 +278,7 @@
 //! | `json` | `to_json` of [`Health`], [`HealthReport`] and [`Status`], and the status page (`status::page`) | besides, serde_json and three more |
 //! | `url` | `UrlKey`: URLs as keys of [`Pools`], those that mean the same as one key; comes with `redis` | the crate url 2.5, which brings about 30 |
 //! | `metrics` | [`millpond::metrics`](crate::metrics): numbers under OpenTelemetry's names, through the facade of that name | the crate metrics 0.24, which brings one more; nothing per checkout |
-//! | `testing` | `millpond::testing`: a clock that tests move by hand | no crate; a branch where the clock is read |
+//! | `testing` | [`millpond::testing`](crate::testing): a manager that follows a script, a clock that tests move by hand, what must hold after a fault, databases that are as before after each test | no crate; a branch where the clock is read |
 //!
 //! All features may be combined. Rust 1.95 or newer is needed.
 //!

@@ -234,7 +234,7 @@ fn a_server_that_does_not_answer_costs_a_caller_its_share_of_the_time() -> Resul
     let hung = balanced.pool("a").expect("there is one").clone();
     thread::scope(|scope| {
         let caller = scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
-        eventually("it waits", || hung.stats().waiting == 1 && gate.waiting.load(SeqCst) > 0);
+        eventually("it waits", || hung.stats().waiting == 1 && gate.waiting() > 0);
         clock.advance(Duration::from_millis(4_900));
         assert_eq!(hung.stats().waiting, 1, "not before half of its time is over");
         clock.advance(Duration::from_millis(200));
@@ -264,7 +264,7 @@ fn a_caller_in_a_hurry_has_nobody_left_out() -> Result<(), Error> {
             let hurried = scope.spawn(|| balanced.get_timeout(Duration::from_millis(40)).map(drop));
             for (name, gate) in ["a", "b"].into_iter().zip(&gates) {
                 let pool = balanced.pool(name).expect("there is one");
-                let waits = || pool.stats().waiting == 1 && gate.waiting.load(SeqCst) == 1;
+                let waits = || pool.stats().waiting == 1 && gate.waiting() == 1;
                 eventually("it waits for its share", waits);
                 clock.advance(Duration::from_millis(20));
             }
@@ -291,7 +291,7 @@ fn connections_that_are_yet_to_be_opened_are_not_waited_for_as_if_they_were_in_u
         let held = good.get()?;
         thread::scope(|scope| {
             let first = scope.spawn(|| hung.get_timeout(Duration::from_secs(2)).map(drop));
-            eventually("its only place is taken", || gate.waiting.load(SeqCst) == 1 && hung.stats().waiting == 1);
+            eventually("its only place is taken", || gate.waiting() == 1 && hung.stats().waiting == 1);
             let caller = |_| scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
             let callers: Vec<_> = (0..4).map(caller).collect();
             let all_wait = || hung.stats().waiting + good.stats().waiting == 5;
@@ -345,7 +345,7 @@ fn who_waited_for_a_connection_that_others_got_waits_on_at_the_first_one() -> Re
     let first = balanced.pool("a").expect("there is one").clone();
     thread::scope(|scope| {
         let holder = scope.spawn(|| first.get_timeout(LONG));
-        eventually("it is being opened", || gate.waiting.load(SeqCst) == 1 && first.stats().waiting == 1);
+        eventually("it is being opened", || gate.waiting() == 1 && first.stats().waiting == 1);
         let caller = scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
         eventually("somebody else waits for it, too", || first.stats().waiting == 2);
         gate.open();
@@ -372,7 +372,7 @@ fn a_check_that_hangs_has_the_member_left_out_until_something_works_there() -> R
     let gate = Lab::gate(&lab_a.check_gate);
     thread::scope(|scope| {
         let caller = scope.spawn(|| balanced.get_timeout(Duration::from_secs(10)).map(drop));
-        eventually("its check hangs", || gate.waiting.load(SeqCst) == 1);
+        eventually("its check hangs", || gate.waiting() == 1);
         eventually("it waits", || balanced.pool("a").is_some_and(|pool| pool.stats().waiting == 1));
         clock.advance(Duration::from_millis(5_100));
         caller.join().expect("no panic").expect("the other one is there");

@@ -471,7 +471,7 @@ fn a_connection_that_is_slow_to_close_is_waited_for_and_then_gives_its_place_awa
     let (lab, budget) = (Lab::new(), Budget::new(1));
     let (first, second) = (pool(&lab, &budget, 1), pool(&lab, &budget, 1));
     drop(first.get()?);
-    let gate: Arc<Gate> = Lab::gate(&lab.drop_gate);
+    let gate: Gate = Lab::gate(&lab.drop_gate);
     drop(second.get()?);
     assert_eq!(first.stats().size, 1, "it is still being closed");
     gate.open();

@@ -142,7 +142,7 @@ fn after_a_rotation_no_connection_with_the_old_credentials_is_lent_nor_one_that_
     thread::scope(|scope| {
         let (pool, lab) = (&pool, &lab);
         let late = scope.spawn(move || pool.get_timeout(LONG).expect("a new one in the end").0);
-        eventually("it is being opened with the old ones", || gate.waiting.load(SeqCst) == 1);
+        eventually("it is being opened with the old ones", || gate.waiting() == 1);
         *pool.manager().password.lock().expect("no panic") = 2;
         pool.refresh();
         *lab.connect_gate.lock().expect("no panic") = None;

@@ -18,7 +18,7 @@ struct Story {
     lines: Mutex<Vec<String>>,
     every: Option<Duration>,
     panics: bool,
-    gate: Option<Arc<Gate>>,
+    gate: Option<Gate>,
     begun: AtomicU32,
 }
 
@@ -192,9 +192,9 @@ fn the_end_is_told_once_and_last_however_it_comes() -> Result<(), Error> {
 
 #[test]
 fn the_keeper_samples_by_itself_and_a_handler_that_hangs_is_not_called_again_meanwhile() -> Result<(), Error> {
-    let (lab, gate) = (Lab::new(), Arc::new(Gate::default()));
+    let (lab, gate) = (Lab::new(), Gate::new());
     let every = Some(Duration::from_millis(20));
-    let hanging = Arc::new(Story { every, gate: Some(Arc::clone(&gate)), ..Story::default() });
+    let hanging = Arc::new(Story { every, gate: Some(gate.clone()), ..Story::default() });
     let other = Arc::new(Story { every, ..Story::default() });
     let builder = Pool::builder(lab.manager()).max_size(1).event_handler(Arc::clone(&hanging));
     let pool = builder.event_handler(Arc::clone(&other)).build()?;

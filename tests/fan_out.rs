@@ -81,8 +81,8 @@ fn rows_come_in_order_each_with_its_own_result_or_error() {
 #[test]
 fn a_shard_that_hangs_costs_its_own_row_and_the_caller_returns_at_the_deadline() {
     let (_labs, pools) = shards::<6>();
-    let gate = Arc::new(Gate::default());
-    let hangs = Arc::clone(&gate);
+    let gate = Gate::new();
+    let hangs = gate.clone();
     // The gate opens after the return: who waited for the hanging row would never get there.
     let rows = fan_out(pools.clone(), 2, SOON, move |n, _| {
         if *n == 1 {
@@ -93,7 +93,7 @@ fn a_shard_that_hangs_costs_its_own_row_and_the_caller_returns_at_the_deadline()
     assert_eq!(outcomes(&rows), ["0 0", "1 Deadline { began: true }", "2 2", "3 3", "4 4", "5 5"]);
     let took: Vec<_> = rows.rows().iter().map(|row| row.took).collect();
     assert!(took[1] > took[0] && took[1] >= SOON / 2, "{took:?}");
-    assert_eq!((pools[1].1.stats().in_use, gate.waiting.load(SeqCst)), (1, 1), "its thread goes on");
+    assert_eq!((pools[1].1.stats().in_use, gate.waiting()), (1, 1), "its thread goes on");
     let label = pools[1].1.holders()[0].label().map(str::to_owned);
     assert!(label.as_deref().is_some_and(|label| label.starts_with("fan_out at tests/fan_out.rs:")), "{label:?}");
     gate.open();
@@ -106,8 +106,8 @@ fn as_many_dead_shards_as_the_limit_spoil_their_own_rows_only() {
         let (_labs, pools) = shards::<16>();
         // Two pools have no connection to give, and in a third one the closure hangs.
         let held = [0, 1].map(|n: usize| pools[n].1.get().expect("one is there"));
-        let gate = Arc::new(Gate::default());
-        let hangs = Arc::clone(&gate);
+        let gate = Gate::new();
+        let hangs = gate.clone();
         let work = move |n: &usize, _: &mut _| {
             if *n == 2 {
                 hangs.pass();
@@ -208,7 +208,7 @@ fn a_scoped_fan_out_borrows_and_waits_for_what_has_begun() {
     let gate = Gate::default();
     let rows = thread::scope(|scope| {
         scope.spawn(|| {
-            eventually("all rows hang, each beside the one before it", || gate.waiting.load(SeqCst) == 4);
+            eventually("all rows hang, each beside the one before it", || gate.waiting() == 4);
             thread::sleep(SOON); // the deadline passes
             gate.open();
         });
@@ -241,8 +241,8 @@ fn a_limit_of_nothing_is_an_error_of_each_row_and_no_rows_are_no_rows() {
 
 #[test]
 fn over_keys_a_provider_that_fails_or_hangs_spoils_its_own_row_only() {
-    let gate = Arc::new(Gate::default());
-    let hangs = Arc::clone(&gate);
+    let gate = Gate::new();
+    let hangs = gate.clone();
     let pools = Pools::new(move |n: &usize| {
         match n {
             0 => hangs.pass(),

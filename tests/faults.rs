@@ -132,7 +132,7 @@ fn hanging_checks_cost_nobody_more_than_the_deadline() {
     let gate = Lab::gate(&lab.check_gate);
     thread::scope(|scope| {
         let callers: Vec<_> = (0..8).map(|_| scope.spawn(|| pool.get_timeout(Duration::from_millis(200)))).collect();
-        eventually("three checks hang", || gate.waiting.load(SeqCst) == 3 && pool.stats().waiting == 8);
+        eventually("three checks hang", || gate.waiting() == 3 && pool.stats().waiting == 8);
         clock.advance(Duration::from_millis(199));
         assert_eq!(pool.stats().waiting, 8, "nobody gives up before the deadline");
         clock.advance(Duration::from_millis(1));
@@ -140,7 +140,7 @@ fn hanging_checks_cost_nobody_more_than_the_deadline() {
             let error = caller.join().expect("no panic").expect_err("no check ends");
             assert_eq!(error.kind(), ErrorKind::Validate);
         }
-        assert_eq!(gate.waiting.load(SeqCst), 3, "all are back while the checks still hang");
+        assert_eq!(gate.waiting(), 3, "all are back while the checks still hang");
         gate.open();
     });
     *lab.check_gate.lock().expect("no panic") = None;
@@ -156,7 +156,7 @@ fn a_fresh_connection_is_lent_at_once_while_others_are_being_checked() {
     let gate = Lab::gate(&lab.check_gate);
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.get_timeout(LONG))).collect();
-        eventually("four checks run at the same time", || gate.waiting.load(SeqCst) == 4);
+        eventually("four checks run at the same time", || gate.waiting() == 4);
         let number = fresh.number;
         drop(fresh);
         // One of the waiters is served by it; its check goes on for whoever comes next.
@@ -209,7 +209,7 @@ fn a_hanging_connect_delays_nobody_else() {
             assert_eq!(error.kind(), ErrorKind::Connect);
         }
     });
-    assert!(gate.waiting.load(SeqCst) <= 4, "no more attempts at once than max_connecting");
+    assert!(gate.waiting() <= 4, "no more attempts at once than max_connecting");
     gate.open();
     *hung.connect_gate.lock().expect("no panic") = None;
     assert_healthy(&stuck);
@@ -223,7 +223,7 @@ fn a_destructor_that_hangs_delays_no_return_and_no_checkout() {
     let (one, two) = (pool.get().expect("idle"), pool.get_timeout(LONG).expect("opened"));
     let gate = Lab::gate(&lab.drop_gate);
     PooledConnection::discard(one);
-    eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+    eventually("it hangs", || gate.waiting() == 1);
     drop(two);
     drop(pool.get().expect("the other connection is there"));
     // Both places are lent although the first connection never finishes closing.

@@ -88,7 +88,7 @@ fn idle_connections_are_checked_in_the_background_a_quarter_at_a_time() {
     for _ in 0..3 {
         pool.maintain();
     }
-    eventually("two are being checked", || gate.waiting.load(SeqCst) == 2);
+    eventually("two are being checked", || gate.waiting() == 2);
     assert_eq!(pool.stats().idle, 6, "the others are there for callers");
     gate.open();
     for _ in 0..8 {
@@ -167,7 +167,7 @@ fn a_check_that_hangs_is_not_waited_for_when_another_connection_can_be_had() {
         let hangs = Lab::gate(&lab.check_gate);
         thread::scope(|scope| {
             let caller = scope.spawn(|| pool.get_timeout(LONG).map(|conn| conn.number));
-            eventually("a check hangs", || hangs.waiting.load(SeqCst) == 1 && pool.stats().waiting == 1);
+            eventually("a check hangs", || hangs.waiting() == 1 && pool.stats().waiting == 1);
             *lab.check_gate.lock().expect("no panic") = None;
             clock.advance(Duration::from_millis(99));
             pool.maintain();
@@ -175,7 +175,7 @@ fn a_check_that_hangs_is_not_waited_for_when_another_connection_can_be_had() {
             clock.advance(Duration::from_millis(1));
             pool.maintain();
             caller.join().expect("no panic").expect("served while the check hangs");
-            assert_eq!(hangs.waiting.load(SeqCst), 1);
+            assert_eq!(hangs.waiting(), 1);
             hangs.open();
         });
         come_to_rest(&pool);
@@ -194,12 +194,12 @@ fn a_check_that_hangs_is_hedged_by_the_keeper_also_if_it_has_other_things_to_do(
     thread::scope(|scope| {
         let (pool, lab) = (&pool, &lab);
         let caller = scope.spawn(|| pool.get_timeout(LONG).map(drop));
-        eventually("the first check hangs", || gate.waiting.load(SeqCst) == 1);
+        eventually("the first check hangs", || gate.waiting() == 1);
         *lab.check_gate.lock().expect("no panic") = None;
         // A visit on the way, which must not forget what the next one is for.
         pool.set_keepalive(Some(LONG)).expect("more than nothing");
         caller.join().expect("no panic").expect("the other one is good");
-        assert_eq!(gate.waiting.load(SeqCst), 1, "while the first check still hangs");
+        assert_eq!(gate.waiting(), 1, "while the first check still hangs");
         gate.open();
     });
     assert_healthy(&pool);

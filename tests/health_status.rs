@@ -94,7 +94,7 @@ fn a_server_that_does_not_answer_is_told_of_though_nothing_has_failed() {
     let pool = Pool::builder(lab.manager()).max_size(4).clock(clock.clone()).build_lazy().expect("good settings");
     thread::scope(|scope| {
         let callers: Vec<_> = (0..20).map(|_| scope.spawn(|| pool.get_timeout(LONG).map(drop))).collect();
-        eventually("they wait for four attempts", || gate.waiting.load(SeqCst) == 4 && pool.stats().waiting == 20);
+        eventually("they wait for four attempts", || gate.waiting() == 4 && pool.stats().waiting == 20);
         let health = pool.health();
         assert_eq!((health.level, kinds(&health)), (HealthLevel::Warning, vec![WarningKind::CallersWait]));
         clock.advance(Duration::from_secs(1));
@@ -119,7 +119,7 @@ fn a_server_is_silent_also_when_those_who_waited_have_gone() {
     let pool = Pool::builder(lab.manager()).clock(clock.clone()).build_lazy().expect("good settings");
     thread::scope(|scope| {
         let caller = scope.spawn(|| pool.get_timeout(Duration::from_secs(2)).map(drop));
-        eventually("it waits", || gate.waiting.load(SeqCst) == 1 && pool.stats().waiting == 1);
+        eventually("it waits", || gate.waiting() == 1 && pool.stats().waiting == 1);
         clock.advance(Duration::from_secs(3));
         caller.join().expect("no panic").expect_err("it has timed out");
     });
@@ -136,7 +136,7 @@ fn one_attempt_that_hangs_while_others_succeed_is_not_taken_for_a_silent_server(
     let pool = Pool::builder(lab.manager()).clock(clock.clone()).build_lazy().expect("good settings");
     thread::scope(|scope| {
         let caller = scope.spawn(|| pool.get_timeout(LONG).map(drop));
-        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        eventually("it hangs", || gate.waiting() == 1);
         *lab.connect_gate.lock().expect("no panic under this lock") = None;
         clock.advance(Duration::from_secs(3));
         assert_eq!(kinds(&pool.health()), [WarningKind::ServerSilent]);

@@ -20,7 +20,7 @@ struct House {
     lab: Arc<Lab>,
     made: Mutex<HashMap<&'static str, u32>>,
     /// Callers of the provider pass this first.
-    gates: Mutex<HashMap<&'static str, Arc<Gate>>>,
+    gates: Mutex<HashMap<&'static str, Gate>>,
     fails: AtomicBool,
     panics: AtomicBool,
 }
@@ -56,9 +56,9 @@ impl House {
         Pool::builder(self.lab.manager()).name(key).max_size(max).connection_timeout(LONG).build_lazy()
     }
 
-    fn gate(&self, key: &'static str) -> Arc<Gate> {
-        let gate = Arc::new(Gate::default());
-        self.gates.lock().expect("no panic under this lock").insert(key, Arc::clone(&gate));
+    fn gate(&self, key: &'static str) -> Gate {
+        let gate = Gate::new();
+        self.gates.lock().expect("no panic under this lock").insert(key, gate.clone());
         gate
     }
 
@@ -496,8 +496,8 @@ fn what_recover_cannot_mend_it_tells() {
         std::panic::resume_unwind(Box::new("token=s3cr3t"))
     });
     assert!(panicked.to_string().contains("the test panicked: token=***"), "{panicked}");
-    let gate = Arc::new(Gate::default());
-    let hangs = Arc::clone(&gate);
+    let gate = Gate::new();
+    let hangs = gate.clone();
     let late = pools.recover_with(&"acme", Duration::from_millis(60), move |_| {
         hangs.pass();
         Ok::<_, Refused>(())
@@ -695,7 +695,7 @@ fn a_provider_that_hangs_is_let_go_of() {
     let gate = house.gate("acme");
     thread::scope(|scope| {
         let first = scope.spawn(|| pools.pool(&"acme"));
-        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        eventually("it hangs", || gate.waiting() == 1);
         house.gates.lock().expect("no panic").clear();
         let waiter = scope.spawn(|| pools.get_timeout(&"acme", LONG).map(drop));
         eventually("somebody waits for it", || pools.stats().awaiting == 1);
@@ -706,7 +706,7 @@ fn a_provider_that_hangs_is_let_go_of() {
         assert!(late.stats().checkouts == 1 && pools.len() == 1, "not one of its own");
         let gate = house.gate("other");
         let hangs = scope.spawn(|| pools.pool(&"other"));
-        eventually("it hangs", || gate.waiting.load(SeqCst) == 1);
+        eventually("it hangs", || gate.waiting() == 1);
         let recovery = pools.recover(&"other", Duration::from_millis(20));
         assert_eq!(recovery.action, RecoveryAction::ProviderFailed);
         house.gates.lock().expect("no panic").clear();

@@ -60,7 +60,7 @@ const LAYERS: [&[&str]; 6] = [
         "sizing",
         "sqlite/*",
         "status/*",
-        "testing",
+        "testing/*",
     ],
 ];
 

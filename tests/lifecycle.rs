@@ -143,7 +143,7 @@ fn a_refresh_parts_with_idle_borrowed_and_half_open_connections() {
     thread::scope(|scope| {
         let _both = pool.try_get().expect("idle");
         let late = scope.spawn(|| pool.get_timeout(LONG).map(|conn| conn.number));
-        eventually("it connects", || gate.waiting.load(SeqCst) == 1);
+        eventually("it connects", || gate.waiting() == 1);
         pool.refresh();
         gate.open();
         let number = late.join().expect("no panic").expect("a new one");
@@ -184,7 +184,7 @@ fn closing_fails_waiters_closes_idle_ones_and_late_ones_and_leaves_nothing() {
         let gate = Lab::gate(&lab.connect_gate);
         thread::scope(|scope| {
             let waiters: Vec<_> = (0..3).map(|_| scope.spawn(|| pool.get_timeout(LONG).map(drop))).collect();
-            eventually("one connects for them", || gate.waiting.load(SeqCst) == 1);
+            eventually("one connects for them", || gate.waiting() == 1);
             eventually("they wait", || pool.stats().waiting == 3);
             pool.close();
             for waiter in waiters {
@@ -244,7 +244,7 @@ fn the_last_handle_may_be_dropped_anywhere() {
 }
 
 /// Holds up whoever retires a connection, except for the keeper.
-struct HoldUp(Arc<Gate>);
+struct HoldUp(Gate);
 
 impl EventHandler for HoldUp {
     fn retired(&self, _pool: &str, _connection: u64, _reason: CloseReason) {
@@ -256,19 +256,19 @@ impl EventHandler for HoldUp {
 
 #[test]
 fn the_keeper_comes_again_after_it_met_somebody_else_at_work() {
-    let (gate, idle) = (Arc::new(Gate::default()), Duration::from_millis(20));
+    let (gate, idle) = (Gate::new(), Duration::from_millis(20));
     let builder = Pool::builder(|| Ok::<_, std::io::Error>(())).idle_timeout(Some(idle));
-    let pool = builder.event_handler(HoldUp(Arc::clone(&gate))).build_lazy().expect("good settings");
+    let pool = builder.event_handler(HoldUp(gate.clone())).build_lazy().expect("good settings");
     thread::scope(|scope| {
         let busy = scope.spawn(|| {
-            while gate.waiting.load(SeqCst) == 0 && !gate.is_open() {
+            while gate.waiting() == 0 && !gate.is_open() {
                 pool.maintain();
             }
         });
         eventually("somebody else than the keeper retires one", || {
             drop(pool.get().expect("it opens"));
             thread::sleep(idle * 2);
-            gate.waiting.load(SeqCst) == 1
+            gate.waiting() == 1
         });
         // The keeper is asked to come, and finds that somebody is at work.
         for _ in 0..20 {

@@ -133,10 +133,10 @@ fn a_caller_that_connects_keeps_nothing_from_others() {
     let gate = Lab::gate(&lab.connect_gate);
     thread::scope(|scope| {
         let stuck = scope.spawn(|| pool.get_timeout(LONG).map(drop));
-        eventually("it connects", || gate.waiting.load(SeqCst) == 1);
+        eventually("it connects", || gate.waiting() == 1);
         drop(held);
         drop(pool.get_timeout(LONG).expect("what came back is lent at once"));
-        assert_eq!(gate.waiting.load(SeqCst), 1);
+        assert_eq!(gate.waiting(), 1);
         gate.open();
         stuck.join().expect("no panic").expect("it is served");
     });

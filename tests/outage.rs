@@ -126,7 +126,7 @@ fn a_breaker_fails_callers_at_once_except_the_one_that_comes_for_the_next_attemp
     let gate = Lab::gate(&lab.connect_gate);
     thread::scope(|scope| {
         let prober = scope.spawn(|| pool.get_timeout(LONG).map(drop));
-        eventually("it tries", || gate.waiting.load(SeqCst) == 1);
+        eventually("it tries", || gate.waiting() == 1);
         assert_eq!(pool.stats().breaker, Breaker::HalfOpen);
         drop(pool.get_timeout(LONG).expect_err("one attempt at a time"));
         lab.refuse.store(false, SeqCst);
@@ -180,7 +180,7 @@ fn after_an_outage_the_gates_open_one_by_one() {
         let gate = Lab::gate(&lab.connect_gate);
         clock.advance(TENTH);
         pool.maintain();
-        eventually("one tries", || gate.waiting.load(SeqCst) == 1);
+        eventually("one tries", || gate.waiting() == 1);
         pool.maintain();
         assert_eq!(pool.stats().connecting, 1, "and nobody else, though sixteen wait");
         *lab.connect_gate.lock().expect("no panic") = None;

@@ -94,9 +94,9 @@ fn many_connections_race_for_many_new_files_and_none_meets_a_lock() {
 #[test]
 fn the_first_connection_is_prepared_once_and_no_other_opens_before() {
     let folder = Folder::new();
-    let (calls, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(Gate::default()));
+    let (calls, gate) = (Arc::new(AtomicU32::new(0)), Gate::new());
     let manager = {
-        let (calls, gate) = (Arc::clone(&calls), Arc::clone(&gate));
+        let (calls, gate) = (Arc::clone(&calls), gate.clone());
         SqliteManager::file(folder.file("app.db")).on_first_connect(move |conn| {
             calls.fetch_add(1, SeqCst);
             gate.pass();
@@ -117,7 +117,7 @@ fn the_first_connection_is_prepared_once_and_no_other_opens_before() {
             .expect("good settings")
     };
     pool.maintain();
-    eventually("four are being opened", || pool.stats().connecting == 4 && gate.waiting.load(SeqCst) == 1);
+    eventually("four are being opened", || pool.stats().connecting == 4 && gate.waiting() == 1);
     assert_eq!((opened.load(SeqCst), calls.load(SeqCst)), (0, 1));
     gate.open();
     eventually("all are open", || pool.stats().idle == 4);

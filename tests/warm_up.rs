@@ -24,7 +24,7 @@ fn batches_are_opened_side_by_side_with_a_pause_between() {
         .on_progress(move |progress| bar.lock().expect("no panic").push(progress.ready));
     let gate = Lab::gate(&lab.connect_gate);
     let pool = Pool::builder(lab.manager()).warm_up(plan).clock(clock.clone()).build().expect("nobody waits");
-    eventually("three at once", || gate.waiting.load(SeqCst) == 3);
+    eventually("three at once", || gate.waiting() == 3);
     pool.maintain();
     assert_eq!(lab.connecting.load(SeqCst), 3, "and no more");
     *lab.connect_gate.lock().expect("no panic") = None;
@@ -222,7 +222,7 @@ fn warm_ups_do_not_replace_each_other() {
     let pool = Pool::builder(lab.manager()).max_size(8).build_lazy().expect("good settings");
     thread::scope(|scope| {
         let large = scope.spawn(|| pool.warm_up(WarmUp::blocking(6).within(LONG).required()));
-        eventually("it has begun", || gate.waiting.load(SeqCst) == 4);
+        eventually("it has begun", || gate.waiting() == 4);
         pool.warm_up(WarmUp::background(3)).expect("a good plan");
         *lab.connect_gate.lock().expect("no panic") = None;
         gate.open();

@@ -6,38 +6,13 @@ pub mod folder;
 
 pub use folder::Folder;
 
+pub use millpond::testing::{Gate, assert_lends_all as assert_healthy, eventually, settle};
 use millpond::{Fault, Manager, Pool};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// Something that threads wait at until it is opened.
-#[derive(Default)]
-pub struct Gate {
-    open: Mutex<bool>,
-    changed: Condvar,
-    pub waiting: AtomicU32,
-}
-
-impl Gate {
-    pub fn pass(&self) {
-        self.waiting.fetch_add(1, SeqCst);
-        let guard = self.open.lock().expect("no panic under this lock");
-        drop(self.changed.wait_while(guard, |open| !*open).expect("no panic under this lock"));
-        self.waiting.fetch_sub(1, SeqCst);
-    }
-
-    pub fn is_open(&self) -> bool {
-        *self.open.lock().expect("no panic under this lock")
-    }
-
-    pub fn open(&self) {
-        *self.open.lock().expect("no panic under this lock") = true;
-        self.changed.notify_all();
-    }
-}
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused(pub u32);
@@ -87,9 +62,9 @@ pub struct Lab {
     pub unclean: AtomicBool,
     /// The callback that panics.
     pub panics: Mutex<Option<&'static str>>,
-    pub connect_gate: Mutex<Option<Arc<Gate>>>,
-    pub check_gate: Mutex<Option<Arc<Gate>>>,
-    pub drop_gate: Mutex<Option<Arc<Gate>>>,
+    pub connect_gate: Mutex<Option<Gate>>,
+    pub check_gate: Mutex<Option<Gate>>,
+    pub drop_gate: Mutex<Option<Gate>>,
 }
 
 impl Lab {
@@ -109,13 +84,13 @@ impl Lab {
         }
     }
 
-    pub fn gate(slot: &Mutex<Option<Arc<Gate>>>) -> Arc<Gate> {
-        let gate = Arc::new(Gate::default());
-        *slot.lock().expect("no panic under this lock") = Some(Arc::clone(&gate));
+    pub fn gate(slot: &Mutex<Option<Gate>>) -> Gate {
+        let gate = Gate::new();
+        *slot.lock().expect("no panic under this lock") = Some(gate.clone());
         gate
     }
 
-    fn pass(slot: &Mutex<Option<Arc<Gate>>>) {
+    fn pass(slot: &Mutex<Option<Gate>>) {
         let gate = slot.lock().expect("no panic under this lock").clone();
         if let Some(gate) = gate {
             gate.pass();
@@ -221,48 +196,10 @@ impl Manager for Scripted {
 /// Long enough that only a defect reaches it, on any machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
-/// Looks again and again until something is so; for what happens on another thread and gives no signal.
-pub fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..60_000 {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("never so: {what}");
-}
-
-/// Waits until nothing is being opened, checked or closed.
+/// Waits until nothing is being opened, checked or closed, without the upkeep that is due.
 pub fn come_to_rest<M: Manager>(pool: &Pool<M>) {
-    settled(pool, || {});
-}
-
-/// The same, while the upkeep is done that becomes due meanwhile.
-pub fn settle<M: Manager>(pool: &Pool<M>) {
-    settled(pool, || pool.maintain());
-}
-
-fn settled<M: Manager>(pool: &Pool<M>, meanwhile: impl Fn()) {
     eventually("everything under way has ended", || {
-        let before = pool.stats();
-        meanwhile();
         let stats = pool.stats();
-        // What was begun may have ended already, and something else may be due then.
-        let nothing_new = (before.opened, before.closed, before.idle) == (stats.opened, stats.closed, stats.idle);
-        nothing_new && stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
-    });
-}
-
-/// What must hold after every fault: the pool lends its maximum again, to one borrower each, and its books balance.
-pub fn assert_healthy<M: Manager>(pool: &Pool<M>) {
-    let max = pool.stats().max_size as usize;
-    let all: Vec<_> =
-        (0..max).map(|n| pool.get_timeout(LONG).unwrap_or_else(|error| panic!("{n} of {max} lent: {error}"))).collect();
-    assert!(pool.try_get().is_none(), "more than max_size lent");
-    assert_eq!(pool.stats().in_use as usize, max);
-    drop(all);
-    eventually("opened - closed = size", || {
-        let stats = pool.stats();
-        stats.connecting == 0 && stats.opened - stats.closed == u64::from(stats.size) && stats.size <= stats.max_size
+        stats.connecting == 0 && stats.checking == 0 && stats.size == stats.idle + stats.in_use
     });
 }

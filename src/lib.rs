@@ -387,6 +387,9 @@ pub use warm_up::{WarmUp, WarmUpProgress};
 #[doc = include_str!("../docs/from-r2d2.md")]
 pub mod from_r2d2 {}
 
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {}
+
 #[doc = include_str!("../docs/observing.md")]
 pub mod observing {}
 

@@ -307,6 +307,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The module `r2d2` names this crate as other crates do, because its files are also part of one: see there.
+#[cfg(feature = "r2d2")]
+extern crate self as millpond;
+
 pub mod adaptive;
 mod alarm;
 pub mod balance;
@@ -314,6 +318,8 @@ mod budget;
 mod builder;
 mod clock;
 mod config;
+#[doc(hidden)]
+pub mod drop_in;
 #[cfg(feature = "serde")]
 mod encode;
 mod error;

@@ -19,6 +19,12 @@ pub fn try_get_checked<M: Manager>(pool: &Pool<M>) -> Option<PooledConnection<M>
     pool.try_get_checked()
 }
 
+/// Begins to open a connection for whoever comes next, if there is room for one and none is being opened. While connecting
+/// fails, when the next attempt is due has been decided already.
+pub fn open_ahead<M: Manager>(pool: &Pool<M>) {
+    pool.open_ahead();
+}
+
 /// The text with passwords masked, as in all that the pool itself prints and logs.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {

@@ -1,6 +1,7 @@
 //! r2d2's behaviour, by the tests that millpond's module `r2d2` must pass too.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+#![allow(clippy::disallowed_methods, reason = "r2d2 has no clock but the real one")]
 
 use ::r2d2;
 

@@ -14,6 +14,7 @@ use temp_dir::TempDir;
 #[allow(dead_code, reason = "only one of its functions is needed here")]
 #[path = "../../tests/drivers/src/port.rs"]
 mod port;
+#[allow(clippy::disallowed_methods, reason = "tests may read the clock")]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "only one of its servers is needed here")]
 #[path = "../../tests/drivers/src/servers/mod.rs"]
 mod servers;

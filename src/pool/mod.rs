@@ -159,6 +159,11 @@ impl<M: Manager> Pool<M> {
         self.core.checkout_here(true, Location::caller()).map(PooledConnection::new)
     }
 
+    /// For `drop_in`: a connection for those who do not wait for it.
+    pub(crate) fn open_ahead(&self) {
+        self.core.open_ahead();
+    }
+
     /// Borrows `count` connections, all or none, within the connection timeout. Callers that want several never
     /// deadlock each other: only one of them gathers at a time.
     ///

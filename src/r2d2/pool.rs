@@ -47,7 +47,8 @@ impl<M: ManageConnection> Pool<M> {
         self.get_timeout(self.connection_timeout())
     }
 
-    /// Borrows a connection; waits for it at most `timeout`.
+    /// Borrows a connection; waits for it at most `timeout`. Where that is zero and no connection is idle, one is opened for
+    /// the next who asks.
     ///
     /// # Errors
     ///
@@ -57,6 +58,9 @@ impl<M: ManageConnection> Pool<M> {
         let start = self.listened().then(now);
         // Who does not wait still gets what is idle, however long its test takes, as in r2d2.
         let idle = if timeout.is_zero() { drop_in::try_get_checked(&self.0) } else { None };
+        if idle.is_none() && timeout.is_zero() {
+            drop_in::open_ahead(&self.0);
+        }
         // Not a closure: the caller's source line would be lost.
         let lent = match idle {
             Some(guard) => Ok(guard),

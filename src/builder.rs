@@ -379,15 +379,13 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// For the r2d2 module: checks run on the caller's thread where they are not likely to hang.
-    #[cfg(feature = "r2d2")]
+    /// For `drop_in`: checks run on the caller's thread where they are not likely to hang.
     pub(crate) fn check_on_caller(mut self, on_caller: bool) -> Self {
         self.settings.check_on_caller = on_caller;
         self
     }
 
-    /// For the r2d2 module: `idle_timeout` also takes those that `min_idle` keeps, which are then replaced.
-    #[cfg(feature = "r2d2")]
+    /// For `drop_in`: `idle_timeout` also takes those that `min_idle` keeps, which are then replaced.
     pub(crate) fn replace_idle(mut self, replace: bool) -> Self {
         self.settings.replace_idle = replace;
         self

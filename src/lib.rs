@@ -289,8 +289,8 @@
 //!
 //! # From r2d2
 //!
-//! Change the import; the rest of the program stays as it is. [`from_r2d2`] lists what differs and why, and shows the
-//! way on to the functions above.
+//! Change the import; the rest of the program stays as it is. [`from_r2d2`] lists what differs and why, shows the
+//! way on to the functions above, and has the patch that moves programs whose dependencies name r2d2's types.
 //!
 //! ```
 //! # #[cfg(feature = "r2d2")] {
@@ -307,6 +307,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// The module `r2d2` names this crate as other crates do, because its files are also part of one: see there.
+#[cfg(feature = "r2d2")]
+extern crate self as millpond;
+
 pub mod adaptive;
 mod alarm;
 pub mod balance;
@@ -314,6 +318,8 @@ mod budget;
 mod builder;
 mod clock;
 mod config;
+#[doc(hidden)]
+pub mod drop_in;
 #[cfg(feature = "serde")]
 mod encode;
 mod error;

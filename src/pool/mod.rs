@@ -153,11 +153,15 @@ impl<M: Manager> Pool<M> {
         self.core.checkout_idle(Location::caller()).map(PooledConnection::new)
     }
 
-    /// For the r2d2 module: like [`try_get`](Self::try_get), but a connection that needs a check is checked, here.
-    #[cfg(feature = "r2d2")]
+    /// For `drop_in`: like [`try_get`](Self::try_get), but a connection that needs a check is checked, here.
     #[track_caller]
     pub(crate) fn try_get_checked(&self) -> Option<PooledConnection<M>> {
         self.core.checkout_here(true, Location::caller()).map(PooledConnection::new)
+    }
+
+    /// For `drop_in`: a connection for those who do not wait for it.
+    pub(crate) fn open_ahead(&self) {
+        self.core.open_ahead();
     }
 
     /// Borrows `count` connections, all or none, within the connection timeout. Callers that want several never

@@ -1,12 +1,11 @@
 //! r2d2's builder: its setters, defaults and panics.
 
+use super::error::Error;
 use super::event::{HandleEvent, NopEventHandler};
-use super::hooks::{
-    Adapter, CustomizeConnection, DiscreetErrorHandler, HandleError, ManageConnection, NopConnectionCustomizer,
-};
-use super::{Error, Pool};
-use crate::manager::kind::Native;
-use crate::{Nested, Validation};
+use super::hooks::{Adapter, DiscreetErrorHandler};
+use super::pool::Pool;
+use super::traits::{CustomizeConnection, HandleError, ManageConnection, NopConnectionCustomizer};
+use millpond::{Nested, Validation, drop_in};
 use scheduled_thread_pool::ScheduledThreadPool;
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::Duration;
 /// Settings and hooks of a pool, with r2d2's names, defaults and panics.
 ///
 /// Setters refuse what cannot be at once, by a panic with r2d2's words.
-/// [`millpond::Builder`](crate::Builder) has all of millpond's settings, and reports problems in an error.
+/// [`millpond::Builder`] has all of millpond's settings, and reports problems in an error.
 ///
 /// # Examples
 ///
@@ -246,13 +245,13 @@ impl<M: ManageConnection> Builder<M> {
         }
     }
 
-    fn native(self, manager: M) -> crate::Builder<Adapter<M>> {
+    fn native(self, manager: M) -> millpond::Builder<Adapter<M>> {
         let config = self.config;
         let min_idle = config.min_idle.unwrap_or(config.max_size);
         assert!(config.max_size >= min_idle, "min_idle must be no larger than max_size");
         let validation = if config.test_on_check_out { Validation::Always } else { Validation::Never };
         let Config { max_size, connection_timeout, max_lifetime, idle_timeout, .. } = config;
-        crate::Pool::builder::<Native>(Adapter { manager, config })
+        drop_in::builder(Adapter { manager, config })
             .max_size(max_size)
             .min_idle(min_idle)
             .validation(validation)
@@ -261,7 +260,5 @@ impl<M: ManageConnection> Builder<M> {
             .idle_timeout(idle_timeout)
             .keepalive(None)
             .nested(Nested::Allow)
-            .check_on_caller(true)
-            .replace_idle(true)
     }
 }

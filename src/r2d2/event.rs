@@ -1,9 +1,5 @@
 //! What a pool reports while it runs: r2d2's events.
 //!
-//! These types are millpond's own, with r2d2's names and accessors, because only r2d2 itself can make its own. A handler
-//! is therefore an implementation of [`millpond::r2d2::HandleEvent`](HandleEvent); the change of one `use` line is all it
-//! takes.
-//!
 //! # Examples
 //!
 //! ```

@@ -2,17 +2,12 @@
 
 use super::builder::Config;
 use super::event::{AcquireEvent, HandleEvent, ReleaseEvent, now, tell};
-use crate::Manager;
-use crate::redact::redact;
+use super::traits::{HandleError, ManageConnection};
+use millpond::{Manager, drop_in};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-// r2d2's own traits, not copies: managers, diesel's `TestCustomizer` and error handlers of other crates implement these.
-pub use ::r2d2::{
-    CustomizeConnection, HandleError, LoggingErrorHandler, ManageConnection, NopConnectionCustomizer, NopErrorHandler,
-};
 
 /// Numbers as r2d2 gives them: unique over all pools, and growing.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -69,7 +64,7 @@ impl fmt::Debug for DiscreetErrorHandler {
 
 impl<E: std::error::Error> HandleError<E> for DiscreetErrorHandler {
     fn handle_error(&self, error: E) {
-        log::error!(target: "r2d2", "{}", redact(&error.to_string()));
+        log::error!(target: "r2d2", "{}", drop_in::redact(&error.to_string()));
     }
 }
 

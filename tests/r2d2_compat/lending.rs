@@ -25,6 +25,14 @@ fn build_returns_when_all_wanted_connections_are_open() {
 }
 
 #[test]
+fn who_does_not_wait_has_a_connection_opened_for_the_next() {
+    let pool = Pool::builder().max_size(2).min_idle(Some(0)).build(Fake::new()).unwrap();
+    assert!(pool.get_timeout(Duration::ZERO).is_err());
+    eventually("a connection that nobody waits for", || pool.state().idle_connections == 1);
+    assert!(pool.get_timeout(Duration::ZERO).is_ok());
+}
+
+#[test]
 fn build_opens_no_more_than_the_idle_minimum() {
     let manager = Fake::new();
     let seen = manager.seen.clone();

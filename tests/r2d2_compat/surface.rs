@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::fake::{Conn, Fake};
+use super::fake::{Complaint, Conn, Fake};
 use super::r2d2;
 
 type Pool = r2d2::Pool<Fake>;
@@ -326,6 +326,77 @@ fn extensions_hold_one_value_per_type() {
     extensions.clear();
     assert_eq!(extensions.get::<&str>(), None);
     assert!(r2d2::Extensions::default().get_mut::<u8>().is_none());
+}
+
+#[test]
+#[allow(clippy::type_complexity, reason = "signatures in full are what this is about")]
+fn every_function_has_r2d2s_signature() {
+    use r2d2::event::{AcquireEvent, CheckinEvent, CheckoutEvent, HandleEvent, ReleaseEvent, TimeoutEvent};
+    use r2d2::{CustomizeConnection, Error, Extensions, HandleError, ManageConnection, NopEventHandler, State};
+
+    let _: (fn(Fake) -> Result<Pool, Error>, fn() -> Builder) = (Pool::new, Pool::builder);
+    let _: fn(&Pool) -> Result<Guard, Error> = Pool::get;
+    let _: fn(&Pool, Duration) -> Result<Guard, Error> = Pool::get_timeout;
+    let _: (fn(&Pool) -> Option<Guard>, fn(&Pool) -> State) = (Pool::try_get, Pool::state);
+    let _: (fn(&Pool) -> u32, fn(&Pool) -> Option<u32>) = (Pool::max_size, Pool::min_idle);
+    let _: (fn(&Pool) -> bool, fn(&Pool) -> Duration) = (Pool::test_on_check_out, Pool::connection_timeout);
+    let _: [fn(&Pool) -> Option<Duration>; 2] = [Pool::max_lifetime, Pool::idle_timeout];
+    let _: (for<'a> fn(&'a Guard) -> &'a Extensions, for<'a> fn(&'a mut Guard) -> &'a mut Extensions) =
+        (Guard::extensions, Guard::extensions_mut);
+
+    let _: (fn() -> Builder, fn(Builder, u32) -> Builder) = (Builder::new, Builder::max_size);
+    let _: (fn(Builder, Option<u32>) -> Builder, fn(Builder, bool) -> Builder) =
+        (Builder::min_idle, Builder::test_on_check_out);
+    let _: [fn(Builder, Option<Duration>) -> Builder; 2] = [Builder::max_lifetime, Builder::idle_timeout];
+    let _: fn(Builder, Duration) -> Builder = Builder::connection_timeout;
+    let _: fn(Builder, Arc<ScheduledThreadPool>) -> Builder = Builder::thread_pool;
+    let _: fn(Builder, Box<dyn HandleError<Complaint>>) -> Builder = Builder::error_handler;
+    let _: fn(Builder, Box<dyn HandleEvent>) -> Builder = Builder::event_handler;
+    let _: fn(Builder, Box<dyn CustomizeConnection<Conn, Complaint>>) -> Builder = Builder::connection_customizer;
+    let _: (fn(Builder, Fake) -> Result<Pool, Error>, fn(Builder, Fake) -> Pool) =
+        (Builder::build, Builder::build_unchecked);
+
+    let _: fn(&Fake) -> Result<Conn, Complaint> = <Fake as ManageConnection>::connect;
+    let _: fn(&Fake, &mut Conn) -> Result<(), Complaint> = <Fake as ManageConnection>::is_valid;
+    let _: fn(&Fake, &mut Conn) -> bool = <Fake as ManageConnection>::has_broken;
+    let _: fn(&r2d2::NopErrorHandler, Rc<u8>) = HandleError::<Rc<u8>>::handle_error;
+    let _: fn(&r2d2::LoggingErrorHandler, LocalError) = HandleError::<LocalError>::handle_error;
+    let _: fn(&r2d2::NopConnectionCustomizer, &mut u8) -> Result<(), Rc<u8>> = CustomizeConnection::on_acquire;
+    let _: fn(&r2d2::NopConnectionCustomizer, u8) = CustomizeConnection::<u8, Rc<u8>>::on_release;
+
+    let _: fn(&NopEventHandler, AcquireEvent) = HandleEvent::handle_acquire;
+    let _: fn(&NopEventHandler, ReleaseEvent) = HandleEvent::handle_release;
+    let _: fn(&NopEventHandler, CheckoutEvent) = HandleEvent::handle_checkout;
+    let _: fn(&NopEventHandler, TimeoutEvent) = HandleEvent::handle_timeout;
+    let _: fn(&NopEventHandler, CheckinEvent) = HandleEvent::handle_checkin;
+    let _: (fn(&AcquireEvent) -> u64, fn(&ReleaseEvent) -> u64) =
+        (AcquireEvent::connection_id, ReleaseEvent::connection_id);
+    let _: (fn(&CheckoutEvent) -> u64, fn(&CheckinEvent) -> u64) =
+        (CheckoutEvent::connection_id, CheckinEvent::connection_id);
+    let _: (fn(&ReleaseEvent) -> Duration, fn(&TimeoutEvent) -> Duration) = (ReleaseEvent::age, TimeoutEvent::timeout);
+    let _: (fn(&CheckoutEvent) -> Duration, fn(&CheckinEvent) -> Duration) =
+        (CheckoutEvent::duration, CheckinEvent::duration);
+    let _: fn(&mut Extensions, String) -> Option<String> = Extensions::insert;
+}
+
+#[test]
+fn every_type_may_do_what_r2d2_lets_it_do() {
+    fn prints<T: fmt::Debug>() {}
+    fn crosses<T: Send + Sync>() {}
+    prints::<(r2d2::Builder<Homebody>, r2d2::PooledConnection<Homebody>, r2d2::Pool<Named>)>();
+    prints::<(r2d2::State, r2d2::Error, r2d2::event::AcquireEvent, r2d2::event::ReleaseEvent)>();
+    prints::<(r2d2::event::CheckoutEvent, r2d2::event::TimeoutEvent, r2d2::event::CheckinEvent)>();
+    crosses::<(r2d2::Builder<Homebody>, r2d2::Pool<Homebody>, r2d2::PooledConnection<Homebody>)>();
+    crosses::<(r2d2::State, r2d2::Error, r2d2::Extensions, Box<dyn r2d2::HandleEvent>)>();
+    crosses::<(Box<dyn r2d2::HandleError<Rc<u8>>>, Box<dyn r2d2::CustomizeConnection<u8, Rc<u8>>>)>();
+}
+
+#[test]
+#[expect(deprecated, reason = "r2d2 says it there, too")]
+fn the_error_says_what_it_is_in_the_old_way_too() {
+    let pool = Pool::builder().max_size(1).build(Fake::new()).unwrap();
+    let _out = pool.get().unwrap();
+    assert_eq!(pool.get_timeout(Duration::ZERO).unwrap_err().description(), "timed out waiting for connection");
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     Wanted,
     /// To replace one that is about to die.
     Successor,
+    /// Those who did not wait, and may ask again.
+    Ahead,
     /// The caller itself, who has left the queue to do it, so that the book does not know of it.
     Caller,
 }
@@ -59,6 +61,18 @@ impl<M: Manager> Core<M> {
     /// Begins to open the successor of a connection that is about to die, if there is room for both.
     pub(crate) fn open_successor(self: &Arc<Self>) -> bool {
         self.rack.try_reserve().map(|permit| self.begin_open(permit, Purpose::Successor)).is_some()
+    }
+
+    /// Begins to open a connection that nobody waits for, unless one is being opened. In an outage the pool tries by itself.
+    pub(crate) fn open_ahead(self: &Arc<Self>) {
+        let numbers = self.rack.numbers();
+        if !self.forked()
+            && numbers.outage.is_none()
+            && numbers.opening == 0
+            && let Some(permit) = self.rack.try_reserve()
+        {
+            self.begin_open(permit, Purpose::Ahead);
+        }
     }
 
     pub(crate) fn begin_open(self: &Arc<Self>, permit: Permit<Item<M>>, purpose: Purpose) {

@@ -64,10 +64,13 @@ use site::Site;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Any error, from any of the libraries in play.
 type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Time enough to close files, also where all of the time for finishing is used up.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -97,8 +100,8 @@ fn serve(flags: &Flags) -> Result<ExitCode, Fault> {
     let unfinished = site.work().close(until);
     // Before the pool is closed, after which it would say little more than that.
     let pools = Status::of([site.pool()]);
-    // Says who still holds a connection, where somebody does.
-    let closed = site.pool().close_and_wait(until.saturating_duration_since(Instant::now()));
+    // Says who still holds a connection, where somebody does. Closing those that nobody holds takes a moment in any case.
+    let closed = site.pool().close_and_wait(until.saturating_duration_since(Instant::now()).max(LAST_MOMENT));
     report::farewell(site.tally(), began.elapsed(), &pools);
     if unfinished > 0 {
         log::error!("{unfinished} requests were not finished within {:.0?}", flags.grace);

@@ -29,7 +29,7 @@ pub(crate) fn home(excerpt: &Excerpt) -> Answer {
         200,
         "Guest book",
         &html! {
-            p { (excerpt.total) " entries by " (excerpt.guests) " guests" }
+            p { "Entries: " (excerpt.total) ". Guests: " (excerpt.guests) "." }
             form method="post" action="/entries" {
                 label { "Name" input name="name" required maxlength=(LONGEST_NAME); }
                 label { "Text" textarea name="text" rows="3" required maxlength=(LONGEST_TEXT) {} }

@@ -1,13 +1,12 @@
 //! How the server ends.
 
-use crate::process::Server;
-use crate::support::eventually;
+use crate::process::{Server, soon};
 use std::net::TcpStream;
 use std::thread;
 
 /// Waits until the writer is at work, or waits for somebody else's lock.
 fn until_somebody_writes(server: &Server) {
-    eventually("somebody writes", || server.pool("-writer").get("in_use").is_some_and(|n| n == 1));
+    soon("somebody writes", || server.pool("-writer").get("in_use").is_some_and(|n| n == 1));
 }
 
 /// What is in the book, and what the guests are said to have written.
@@ -25,10 +24,11 @@ fn what_is_under_way_is_finished_and_whoever_is_new_is_turned_away() {
     assert_eq!(server.write("Ada", "before").status, 303);
     let lock = server.lock();
     thread::scope(|scope| {
-        let under_way = scope.spawn(|| server.write("Ada", "under way"));
-        until_somebody_writes(&server);
+        // One works, and the others wait for its connection: they were there before the end began.
+        let under_way: Vec<_> = (0..3).map(|_| scope.spawn(|| server.write("Ada", "under way"))).collect();
+        soon("all of them are there", || server.pool("-writer").get("waiting").is_some_and(|n| n == 2));
         server.signal();
-        eventually("newcomers are turned away", || {
+        soon("newcomers are turned away", || {
             let answer = server.get("/");
             answer.status == 503 && {
                 assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
@@ -43,16 +43,18 @@ fn what_is_under_way_is_finished_and_whoever_is_new_is_turned_away() {
         assert_eq!(server.get("/status").status, 200, "operators can watch it end");
         assert_eq!(server.write("Ada", "too late").status, 503);
         drop(lock);
-        assert_eq!(under_way.join().expect("no panic").status, 303);
+        for one in under_way {
+            assert_eq!(one.join().expect("no panic").status, 303);
+        }
     });
     let ended = server.end();
     assert_eq!(ended.code(), Some(0), "{}", server.logged());
     let said = server.said();
-    for part in ["The server is closed. ", "entries written   ", "turned away (503)", "303: 2", "guest-book-writer"] {
+    for part in ["The server is closed. ", "entries written   ", "turned away (503)", "303: 4", "guest-book-writer"] {
         assert!(said.contains(part), "{part} in {said}");
     }
     assert!(TcpStream::connect(server.url.trim_start_matches("http://")).is_err());
-    assert_eq!(rows(&server), (2, 2));
+    assert_eq!(rows(&server), (4, 4));
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn the_file_holds_exactly_what_was_acknowledged() {
                 })
             })
             .collect();
-        eventually("they write", || server.pool("-writer")["checkouts"].as_u64() > Some(100));
+        soon("they write", || server.pool("-writer")["checkouts"].as_u64() > Some(100));
         server.signal();
         clients.into_iter().map(|client| client.join().expect("no panic") as u32).sum()
     });
@@ -87,7 +89,7 @@ fn a_second_signal_ends_it_at_once() {
         let under_way = scope.spawn(|| server.try_write("Ada", "never answered"));
         until_somebody_writes(&server);
         server.signal();
-        eventually("it is about to end", || server.logged().contains("another Ctrl-C ends at once"));
+        soon("it is about to end", || server.logged().contains("another Ctrl-C ends at once"));
         server.signal();
         assert!(under_way.join().expect("no panic").is_err(), "what was under way is not answered");
     });

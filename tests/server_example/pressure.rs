@@ -1,13 +1,21 @@
 //! More requests than connections, and more clients than places.
 
-use crate::process::{Answer, Server};
-use crate::support::eventually;
+use crate::process::{Answer, Server, soon};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
+
+/// Tells clients to stop when it is dropped.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
 
 #[test]
 fn an_exhausted_pool_is_a_503_that_names_it_while_operators_and_readers_are_answered() {
@@ -26,13 +34,15 @@ fn an_exhausted_pool_is_a_503_that_names_it_while_operators_and_readers_are_answ
                 })
             })
             .collect();
+        // Also where something below fails, or the clients would go on for ever.
+        let enough = Enough(&enough);
         // The oldest waits for between nothing and a second, over and over.
-        eventually("the server says that it is down", || server.get("/health").status == 503);
+        soon("the server says that it is down", || server.get("/health").status == 503);
         assert_eq!(server.get("/metrics").status, 200);
         assert_eq!(server.get("/status").status, 200);
         assert_eq!(server.pool("-writer")["in_use"], 1);
         assert_eq!(server.get("/api/entries").json()["total"], 0, "readers go on");
-        enough.store(true, SeqCst);
+        drop(enough);
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
     });
     assert!(refused.len() >= 4);
@@ -137,5 +147,5 @@ fn of_too_many_clients_some_places_are_left_for_operators() {
     assert!(ask(&mut connect(), "/health").starts_with("HTTP/1.1 200 "));
     let [first, second] = clients;
     drop((first, second));
-    eventually("there is room again", || ask(&mut connect(), "/").starts_with("HTTP/1.1 200 "));
+    soon("there is room again", || ask(&mut connect(), "/").starts_with("HTTP/1.1 200 "));
 }

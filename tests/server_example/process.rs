@@ -1,6 +1,6 @@
 //! A server that runs, and what it is asked and says.
 
-use crate::support::{Folder, LONG, eventually};
+use crate::support::{Folder, LONG};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use ureq::Agent;
 
 /// Ends the server when the tests end in whatever way: the kernel closes the pipe that this shell reads from.
@@ -31,6 +31,17 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
     pub(crate) body: String,
+}
+
+/// As `eventually`, but with pauses that leave the processor to the server that is asked: for half a minute and more.
+pub(crate) fn soon(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("never so: {what}");
 }
 
 /// The program that the tests are about. `cargo test` builds it, but not where it is told to test this file alone.
@@ -86,7 +97,7 @@ impl Server {
             .build()
             .new_agent();
         let mut server = Self { child, guard: (guard, lifeline), url: String::new(), agent, stdout, stderr, folder };
-        eventually("it says where it is, or ends", || {
+        soon("it says where it is, or ends", || {
             server.said().contains("at once.\n") || server.child.try_wait().is_ok_and(|ended| ended.is_some())
         });
         let said = server.said();
@@ -148,7 +159,7 @@ impl Server {
 
     pub(crate) fn end(&mut self) -> ExitStatus {
         let mut ended = None;
-        eventually("it ends", || {
+        soon("it ends", || {
             ended = self.child.try_wait().expect("it is a child of this process");
             ended.is_some()
         });

@@ -1,8 +1,8 @@
-//! What the benches are made of: the contestants, the measuring, the sections, tables and charts; the outage drill; and the
-//! soak.
+//! What the benches are made of: the contestants, the measuring, the sections, tables and charts; the outage drill; the soak;
+//! and the load on the example server.
 //!
-//! A library only because five programs share it: the benches themselves, the two small ones that they start for memory
-//! and for instruction counts, the drill and the soak.
+//! A library only because six programs share it: the benches themselves, the two small ones that they start for memory
+//! and for instruction counts, the drill, the soak and the load.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod contestants;
 pub mod drill;
 pub mod end_to_end;
 pub mod figures;
+pub mod load;
 pub mod measure;
 pub mod plan;
 pub mod report;

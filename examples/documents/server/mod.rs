@@ -1,6 +1,8 @@
 //! The server: threads that answer requests over keep-alive connections, and a count of those connections.
 
 mod census;
+#[path = "../../support/http.rs"]
+#[allow(dead_code, reason = "the example of a server uses more of it")]
 pub(crate) mod http;
 
 use std::hash::{BuildHasher, RandomState};
@@ -12,10 +14,13 @@ use std::time::Duration;
 
 use census::Book;
 pub(crate) use census::Census;
-use http::{Answer, Request, Wire};
+use http::{Answer, Refusal, Request, Wire};
+use serde_json::json;
 
-/// How long a client may pause within a request.
+/// How long a client may take for a request.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What Firestore allows for a document.
+const LONGEST_BODY: usize = 1024 * 1024;
 
 /// What is done with a request. Runs on the thread of its connection.
 pub(crate) type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
@@ -147,16 +152,18 @@ impl Shared {
     }
 
     fn serve(&self, stream: TcpStream, guest: u64) -> io::Result<()> {
-        let mut wire = Wire::new(stream)?;
+        let mut wire = Wire::new(stream, LONGEST_BODY, PATIENCE)?;
         while wire.wait(self.manners.keep_alive)? {
             self.book.begin(guest);
             let (answer, keep) = match wire.request(PATIENCE)? {
                 Ok(request) => (self.handle(&request), request.keep_alive),
                 // Where the next request would begin is not known.
-                Err(refusal) => (refusal, false),
+                Err(Refusal { status, message }) => {
+                    (Answer::json(status, json!({ "code": status, "details": message })), false)
+                }
             };
             let keep = self.book.end(guest) && keep;
-            wire.answer(&answer, keep)?;
+            wire.answer(&answer, keep, false)?;
             if !self.book.answered(guest) || !keep {
                 break;
             }

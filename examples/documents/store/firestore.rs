@@ -47,7 +47,7 @@ impl Refusal {
 
     fn answer(self) -> Answer {
         let Self { code, status, message } = self;
-        Answer::new(code, json!({ "error": { "code": code, "message": message, "status": status } }))
+        Answer::json(code, json!({ "error": { "code": code, "message": message, "status": status } }))
     }
 }
 
@@ -58,7 +58,7 @@ impl Firestore {
             return Refusal { code: 401, status: "UNAUTHENTICATED", message }.answer();
         }
         match self.respond(request) {
-            Ok(body) => Answer::new(200, body),
+            Ok(body) => Answer::json(200, body),
             Err(refusal) => refusal.answer(),
         }
     }

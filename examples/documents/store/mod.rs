@@ -46,9 +46,9 @@ impl Stores {
         let shown = request.header("authorization");
         match request.path() {
             path if path.starts_with("/v1/") => self.firestore.answer(request, shown == Some(&*self.bearer)),
-            "/health" => Answer::new(200, ""),
+            "/health" => Answer::json(200, ""),
             "/sql" => self.surreal.answer(request, shown == Some(&*self.basic)),
-            path => Answer::new(404, serde_json::json!({ "code": 404, "details": format!("nothing is at {path}") })),
+            path => Answer::json(404, serde_json::json!({ "code": 404, "details": format!("nothing is at {path}") })),
         }
     }
 }

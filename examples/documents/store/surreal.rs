@@ -53,7 +53,7 @@ impl Surreal {
                 }
             })
             .collect();
-        Answer::new(200, Json::from(entries))
+        Answer::json(200, Json::from(entries))
     }
 
     fn execute(&self, namespace: &str, database: &str, statement: Statement) -> Result<Json, String> {
@@ -115,5 +115,5 @@ fn shown(table: &str, id: &str, document: &Document, only: Option<&[String]>) ->
 }
 
 fn failure(code: u16, details: &str, information: &str) -> Answer {
-    Answer::new(code, json!({ "code": code, "details": details, "information": information }))
+    Answer::json(code, json!({ "code": code, "details": details, "information": information }))
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
-use support::{LONG, Lab, Refused, assert_healthy, eventually};
+use support::{Gate, LONG, Lab, Refused, assert_healthy, eventually};
 
 #[test]
 fn those_who_wait_are_served_in_the_order_in_which_they_came() {
@@ -32,6 +32,30 @@ fn those_who_wait_are_served_in_the_order_in_which_they_came() {
         });
         assert_eq!(order.into_inner().expect("no panic"), (0..20).collect::<Vec<_>>());
         assert_healthy(&pool);
+    }
+}
+
+#[test]
+fn a_connection_that_was_handed_over_is_in_use_before_its_new_holder_has_woken() {
+    let pool = Pool::builder(Lab::new().manager()).max_size(1).fairness(Fairness::Strict).build().expect("it connects");
+    for _ in 0..200 {
+        let held = pool.get().expect("idle");
+        let ended = Gate::new();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let conn = pool.get_timeout(LONG).expect("served");
+                    ended.pass();
+                    drop(conn);
+                });
+            }
+            eventually("both wait", || pool.stats().waiting == 2);
+            drop(held);
+            // The next holder may or may not have woken by now.
+            let stats = pool.stats();
+            ended.open();
+            assert_eq!((stats.size, stats.idle, stats.in_use, stats.waiting), (1, 0, 1, 1));
+        });
     }
 }
 

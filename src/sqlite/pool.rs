@@ -377,9 +377,15 @@ impl SqlitePool {
     pub fn close_and_wait(&self, timeout: Duration) -> Result<(), crate::Error> {
         let until = Clock::System.now().after(timeout);
         self.close();
-        let readers = self.inner.readers.close_and_wait(timeout);
-        let writer = self.inner.writer.close_and_wait(until.since(Clock::System.now()));
-        readers.and(writer)
+        let writer = self.inner.writer.close_and_wait(timeout);
+        let readers = self.inner.readers.close_and_wait(until.since(Clock::System.now()));
+        match (writer, readers) {
+            (Err(writer), Err(readers)) => {
+                let holders = [writer.holders(), readers.holders()].concat();
+                Err(crate::Error::late(writer.kind(), format!("{writer}; {readers}"), holders))
+            }
+            (writer, readers) => writer.and(readers),
+        }
     }
 }
 

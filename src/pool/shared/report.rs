@@ -84,6 +84,10 @@ impl<M: Manager> Core<M> {
             stats.in_use += u32::from(mark.is_lent());
             stats.checkouts += slot.checkouts();
         }
+        if numbers.waiting > 0 {
+            // Those that were handed over to callers who have not woken yet are theirs; under a crowd that may be most.
+            stats.in_use = stats.in_use.max(numbers.ready.saturating_sub(stats.idle + numbers.checking));
+        }
         stats
     }
 

@@ -310,6 +310,7 @@
 pub mod adaptive;
 mod alarm;
 pub mod balance;
+pub mod batch;
 mod budget;
 mod builder;
 mod clock;

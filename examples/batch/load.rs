@@ -59,9 +59,10 @@ pub(crate) fn load(flags: &Flags, file: &Path, into: &PathBuf, stop: &AtomicBool
     }
     // The table and the ledger come together, or not at all.
     let (target, job) = pool.write_transaction(|conn| {
-        let job = identity.as_ref().map(|identity| Job::begin(conn, flags, &table, identity)).transpose();
-        let target = Target::prepare(conn, &table, columns_of(source.header.as_deref(), &sample));
-        Ok((target.map_err(abort)?, job.map_err(abort)?))
+        let job = identity.as_ref().map(|identity| Job::begin(conn, flags, &table, identity));
+        let job = job.transpose().map_err(abort)?;
+        let columns = columns_of(source.header.as_deref(), &sample);
+        Ok((Target::prepare(conn, &table, columns).map_err(abort)?, job))
     })?;
     let before = job.as_ref().map_or((0, 0), |job| (job.settled(), job.rejected));
     if job.as_ref().is_some_and(|job| job.finished) {
@@ -72,7 +73,7 @@ pub(crate) fn load(flags: &Flags, file: &Path, into: &PathBuf, stop: &AtomicBool
     let meter = source.meter.clone();
     let mut rejects = Rejects::open(flags.rejects.as_deref(), before.0 > 0, bar.clone())?;
     let mut fault = None;
-    let mut unread = None;
+    let (mut unread, mut cut_short) = (None, false);
     let transactions = AtomicU64::new(0);
     let records = Reading {
         source,
@@ -82,6 +83,7 @@ pub(crate) fn load(flags: &Flags, file: &Path, into: &PathBuf, stop: &AtomicBool
         gate: &gate,
         stop,
         unread: &mut unread,
+        cut_short: &mut cut_short,
     };
     let report = Batch::sqlite(&pool)
         .workers(flags.workers())
@@ -120,11 +122,12 @@ pub(crate) fn load(flags: &Flags, file: &Path, into: &PathBuf, stop: &AtomicBool
     rejects.finish()?;
     let ending = match (&report.end, unread) {
         (_, Some(error)) => Ending::Failed(error.to_string()),
+        (End::Stopped, None) => Ending::Interrupted,
+        (End::Complete, None) if cut_short => Ending::Interrupted,
         (End::Complete, None) => {
             pool.write(|conn| job.as_ref().map_or(Ok(()), |job| job.finish(conn)))?;
             Ending::Complete
         }
-        (End::Stopped, None) => Ending::Interrupted,
         (End::Pool(error), None) => Ending::Failed(fault.unwrap_or_else(|| error.to_string())),
         (_, None) => Ending::Failed(fault.unwrap_or_else(|| "a line failed".to_owned())),
     };
@@ -196,6 +199,8 @@ struct Reading<'a> {
     stop: &'a AtomicBool,
     /// What reading ended with.
     unread: &'a mut Option<Failure>,
+    /// There may be more, but it was not read.
+    cut_short: &'a mut bool,
 }
 
 impl Iterator for Reading<'_> {
@@ -204,7 +209,9 @@ impl Iterator for Reading<'_> {
     fn next(&mut self) -> Option<Line> {
         loop {
             self.gate.before_record(self.number, self.stop);
+            // The batch sees the flag too, but not while what is settled is passed over.
             if self.stop.load(Relaxed) {
+                *self.cut_short = true;
                 return None;
             }
             let line = match self.sample.next() {

@@ -41,19 +41,21 @@ impl Rejects {
             self.bar.suspend(|| eprintln!("line {}: {reason}", line.number));
         }
         if let Some(file) = &mut self.file {
-            if let Err(error) = file.write_record([&*line.number.to_string(), reason, &line.text()]) {
+            let record = [&*line.number.to_string(), reason, &line.text()];
+            // At once, because a program that is killed writes nothing more.
+            if let Err(error) = file.write_record(record).and_then(|()| Ok(file.flush()?)) {
                 (self.broken, self.file) = (Some(error), None);
             }
         }
     }
 
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         if self.count > TOLD {
             eprintln!("… and {} more bad lines", self.count - TOLD);
         }
         if let Some(error) = self.broken {
             return Err(format!("the bad lines could not be written: {error}").into());
         }
-        Ok(self.file.as_mut().map_or(Ok(()), csv::Writer::flush)?)
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use millpond::batch::{Batch, BatchError, End, Lender, Report};
 use millpond::sqlite::{SqliteManager, SqlitePool, abort};
 use millpond::{ErrorKind, Pool};
 use proptest::prelude::*;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -92,6 +92,15 @@ impl Books {
     }
 }
 
+/// Opens a gate when it is dropped, so that no thread waits for ever behind a test that fails.
+struct Opens<'a>(&'a Gate);
+
+impl Drop for Opens<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 type Over<'a> = Batch<'a, Lender<'a, Scripted>, Bad>;
 
 /// A batch with transactions in these books.
@@ -131,6 +140,7 @@ fn no_more_items_are_read_ahead_than_was_said_and_all_of_these_are() {
             });
             (counts(&report), here.get())
         });
+        let _opens = Opens(&gate);
         eventually("two workers are at the gate, and the queue is full", || {
             gate.waiting.load(SeqCst) == 2 && read.load(SeqCst) == 12
         });
@@ -157,6 +167,7 @@ fn by_default_two_chunks_for_each_worker_are_read_and_there_is_a_worker_for_each
                 Ok::<_, Bad>(())
             })
         });
+        let _opens = Opens(&gate);
         eventually("the queue is full", || gate.waiting.load(SeqCst) == 3 && read.load(SeqCst) == 30);
         assert_eq!(pool.stats().in_use, 3);
         let labels: Vec<_> = pool.holders().iter().map(|lease| lease.label().map(str::to_owned)).collect();
@@ -412,6 +423,7 @@ fn a_flag_ends_an_endless_batch_and_what_is_in_work_is_committed() {
                 Ok(())
             })
         });
+        let _opens = Opens(&gate);
         eventually("three chunks are in work", || gate.waiting.load(SeqCst) == 3 && read.load(SeqCst) == 64);
         stop.store(true, SeqCst);
         gate.open();
@@ -434,18 +446,30 @@ fn a_flag_that_is_up_already_lets_nothing_begin() {
 }
 
 #[test]
-fn a_sink_that_panics_ends_the_batch_and_leaves_the_pool_whole() {
-    let (_lab, pool) = pool(2);
-    let runs = AtomicU32::new(0);
+fn a_sink_that_panics_ends_the_batch_after_what_is_in_work_and_leaves_the_pool_whole() {
+    let (_lab, pool) = pool(1);
+    let (gate, read, begun) = (Gate::default(), AtomicU32::new(0), AtomicU32::new(0));
+    // The sink is dropped when the batch has been told to end.
+    let opens = Opens(&gate);
+    let items = (0..1000_u64).inspect(|_| {
+        read.fetch_add(1, SeqCst);
+    });
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let work = |_: &mut Conn, _: &u64| {
-            runs.fetch_add(1, SeqCst);
+        let work = |_: &mut Conn, item: &u64| {
+            begun.fetch_add(1, SeqCst);
+            match item {
+                0 => eventually("all that may be is read", || read.load(SeqCst) == 6),
+                _ => gate.pass(),
+            }
             Ok::<_, Bad>(())
         };
-        Batch::new(&pool).for_each(0..1_000_000_u64, work, |_| resume_unwind(Box::new("the sink")))
+        Batch::new(&pool).read_ahead(6).for_each(items, work, move |_| {
+            let _opens = &opens;
+            resume_unwind(Box::new("the sink"))
+        })
     }));
     assert_eq!(panicked.err().and_then(|payload| payload.downcast_ref().copied()), Some("the sink"));
-    assert!(runs.load(SeqCst) <= 8, "nothing is begun that was not read before: {runs:?}");
+    assert!(begun.load(SeqCst) <= 2, "what was read and not begun is not begun: {begun:?}");
     assert_healthy(&pool);
 }
 
@@ -500,27 +524,24 @@ fn a_million_failures_are_counted_and_a_few_of_them_kept() {
 #[test]
 fn progress_is_told_on_the_calling_thread_while_it_waits_and_at_the_end() {
     let (_lab, pool) = pool(1);
-    let gate = Gate::default();
-    let told = RefCell::new(Vec::new());
+    let times = AtomicU32::new(0);
+    let mut told = Vec::new();
     let here = thread::current().id();
     let report = Batch::new(&pool)
         .progress(Duration::from_millis(1), |counts| {
             assert_eq!(thread::current().id(), here);
-            told.borrow_mut().push(*counts);
-            // Nothing ends until it has been told three times: it is told while it waits.
-            if told.borrow().len() == 3 {
-                gate.open();
-            }
+            told.push(*counts);
+            times.fetch_add(1, SeqCst);
         })
         .run(0..3_u64, |_, _| {
-            gate.pass();
+            // Nothing ends before: it is told while it waits.
+            eventually("it is told three times", || times.load(SeqCst) >= 3);
             Ok::<_, Bad>(())
         });
-    let told = told.into_inner();
     assert!(told[..3].iter().all(|counts| counts.done == 0 && counts.in_flight() == counts.read));
     let last = told.last().expect("some");
     assert_eq!((last.read, last.done, last.elapsed), (3, 3, report.counts.elapsed));
-    assert!(last.rate() > 0.0 && told.is_sorted_by_key(|counts| counts.elapsed));
+    assert!(report.is_complete() && last.rate() > 0.0 && told.is_sorted_by_key(|counts| counts.elapsed), "{report}");
 }
 
 #[test]

@@ -194,13 +194,15 @@ fn report(flags: &Flags, rows: u64, names: &[&str; 3], times: &mut [Vec<Duration
         times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
     });
     let [alone, ..] = medians;
-    println!("  {:<16}{:>10}{:>16}{:>22}", "", "time", "rows per second", "against one connection");
+    println!("  {:<16}{:>10}{:>18}{:>24}", "", "time", "rows per second", "against one connection");
     for (name, median) in names.iter().zip(medians) {
         let rate = HumanCount((rows as f64 / median) as u64).to_string();
-        println!("  {name:<16}{:>10}{rate:>16}{:>22}", format!("{median:.2} s"), format!("{:.2} x", alone / median));
+        println!("  {name:<16}{:>10}{rate:>18}{:>24}", format!("{median:.2} s"), format!("{:.2} x", alone / median));
     }
     println!(
-        "\nEvery database has the same rows. SQLite has one writer at a time, so workers can only parse side by side: they help \
-         as much\nas parsing costs, and a transaction that waits for its turn costs nothing but memory."
+        "\nEvery database has the same rows. SQLite has one writer at a time, so workers can only parse side by side: where"
+    );
+    println!(
+        "parsing is cheap, handing records to other threads costs more than it saves; where it is not, they help."
     );
 }

@@ -7,6 +7,7 @@ use super::report::{Counts, End, Outcome};
 use crate::clock::{Clock, Moment};
 use crate::{Error, ErrorKind};
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::{self, Scope};
 use std::time::Duration;
@@ -42,8 +43,6 @@ where
         let (to_do, chunks) = unbounded();
         let (told, ended) = unbounded();
         let mut desk = Desk { brake: job.brake, ended, tally: Tally::new(progress), sink };
-        // Nothing more is begun when the iterator, the sink or the progress panics.
-        let _brake = OnUnwind(job.brake);
         let mut crew = Crew { scope, workers: sizes.workers, started: 0, in_work: 0 };
         let mut items = items;
         loop {
@@ -63,16 +62,9 @@ where
                 break;
             }
             crew.in_work += 1;
-            let worker = |chunks: Receiver<Chunk<T>>, told: Sender<Ended<T, R, E>>| {
-                chunks
-                    .into_iter()
-                    .map(|chunk| job.run(chunk))
-                    .try_for_each(|ended| told.send(ended).map_err(drop))
-                    .ok();
-            };
             if let Err(error) = crew.start_if_wanted(|| {
                 let (chunks, told) = (chunks.clone(), told.clone());
-                move || worker(chunks, told)
+                move || work_on(job, &chunks, &told)
             }) {
                 job.brake.pull(End::Pool(error));
             }
@@ -95,6 +87,36 @@ where
         desk.tally.tell();
         desk.tally.counts
     })
+}
+
+/// A worker: one chunk after another, for as long as there are some and somebody listens.
+fn work_on<L, T, V, R, E, P, W>(
+    job: &Job<'_, '_, L, E, P, W>,
+    chunks: &Receiver<Chunk<T>>,
+    told: &Sender<Ended<T, R, E>>,
+) where
+    L: Lend,
+    P: Fn(&T) -> Result<V, E>,
+    W: Fn(L::Conn<'_>, &T, &V) -> Result<R, E>,
+{
+    let mut panic = None;
+    for chunk in chunks {
+        let left = chunk.items.len() as u64;
+        let ended = catch_unwind(AssertUnwindSafe(|| job.run(chunk))).unwrap_or_else(|payload| {
+            // Closures are guarded where they are called: it was a destructor, and is the caller's to hear of. Until then
+            // somebody has to take the chunks that wait.
+            job.brake.pull(End::Failed);
+            panic = Some(payload);
+            Ended { outcomes: Vec::new(), left }
+        });
+        if told.send(ended).is_err() {
+            // Nobody listens: the iterator, the sink or the progress has panicked.
+            break;
+        }
+    }
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
 }
 
 /// The calling thread's side.
@@ -207,15 +229,5 @@ impl<'scope> Crew<'scope, '_> {
             Err(error) => log::debug!("a batch goes on with the {} threads that were started: {error}", self.started),
         }
         Ok(())
-    }
-}
-
-struct OnUnwind<'b, 'a, E>(&'b Brake<'a, E>);
-
-impl<E> Drop for OnUnwind<'_, '_, E> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.pull(End::Stopped);
-        }
     }
 }

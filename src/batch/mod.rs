@@ -50,8 +50,9 @@
 //!   `SqlitePool` has them by itself.
 //! - **An item that fails,** in a batch that [goes on](Batch::go_on), is left out, and it alone: its transaction is
 //!   rolled back, the items before it are done again and committed, and those behind it follow in the next one. So
-//!   **the closure may run twice over an item**, which it gets by reference; what it does besides the transaction
-//!   (counting, sending) it does twice then. Without transactions nothing is undone, and nothing done again.
+//!   **the closure may run twice over an item**, which it gets by reference (and once more for each item that fails only
+//!   when it is done again); what it does besides the transaction (counting, sending) it does twice then. Without
+//!   transactions nothing is undone, and nothing done again.
 //! - **A panic** of the closure is an error of its item, and costs the connection, as ever; the thread goes on.
 //! - **The end.** By default the first error ends the batch: its transaction is rolled back, what others have in work is
 //!   finished and committed, and nothing more is begun. So it is when a [flag](Batch::stop_flag) is raised, but that what is
@@ -282,7 +283,8 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
     ///
     /// # Panics
     ///
-    /// When the iterator, or the function that is told of progress, does; what is in work is finished before.
+    /// When the iterator, the function that is told of progress, or a destructor of an item or a result does; what is in
+    /// work is finished before.
     pub fn run<T: Send, R: Send>(
         self,
         items: impl IntoIterator<Item = T>,

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The thread that reads takes records from the file one by one; workers parse them, and take turns with the one writer
-//! of a [`SqlitePool`](millpond::sqlite::SqlitePool). [`millpond::batch`] is what holds that together. How far the load is, is
-//! written into the database by the transaction that writes the rows, so neither a signal nor a crash can part the two.
+//! of a [`SqlitePool`](millpond::sqlite::SqlitePool). [`millpond::batch`] is what holds that together. How far the load
+//! is, is written into the database by the transaction that writes the rows, so neither a signal nor a crash can part
+//! the two.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 #![allow(clippy::disallowed_methods, reason = "it times itself; only the library has a clock of its own")]
 

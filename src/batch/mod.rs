@@ -64,8 +64,8 @@
 //!   the batch says that it failed.
 //!
 //! The words are Spring Batch's (chunk, skip), and reading ahead is bounded as in Python's `Executor.map` with a
-//! `buffersize`. Spring does each item of a failed chunk again in a transaction of its own; here a chunk with one bad item is
-//! two transactions.
+//! `buffersize`. Spring does each item of a failed chunk again in a transaction of its own; here a chunk with one bad
+//! item is two transactions.
 
 mod brake;
 mod chunk;

@@ -314,6 +314,7 @@ extern crate self as millpond;
 pub mod adaptive;
 mod alarm;
 pub mod balance;
+pub mod batch;
 mod budget;
 mod builder;
 mod clock;

@@ -44,6 +44,7 @@ const LAYERS: [&[&str]; 6] = [
     &["builder", "pool", "pool/bound", "pool/control", "pool/guard", "pool/member"],
     &[
         "balance/*",
+        "batch/*",
         "drop_in",
         "fan_out/*",
         "health/*",

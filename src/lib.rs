@@ -36,6 +36,8 @@
 //! A pool is a handle. Threads share it by reference, by clone or through an `Arc`; when the last handle is dropped,
 //! the pool closes.
 //!
+//! The [guide](crate::guide) goes from choosing a pool to shutting one down, and has a table of symptoms.
+//!
 //! # What happens in a checkout
 //!
 //! - **Take.** If a connection is idle, and was used or checked within the last 500 ms, the caller has it: no lock, no
@@ -112,6 +114,7 @@
 //! | one only if it can be had without waiting | [`Pool::try_get`] |
 //! | one of the pool of a tenant, a shard or a URL | [`Pools::get`] and [`Pools::with`] |
 //! | one of each of many pools, for one closure and within one deadline | [`fan_out`], [`Pools::fan_out`] |
+//! | one for each chunk of many items, over several threads | [`batch::Batch`] |
 //! | one of several servers that can do the same | [`Balanced`]: in turn, by weight, the least busy, the first that is there |
 //! | one to write, and others to read | [`ReadWrite`] |
 //! | one by what it is for (`"reporting"`) | [`Roles`] |
@@ -192,6 +195,7 @@
 //! - [`Error`]: a [`kind`](Error::kind) to match on, the same numbers and holders, and the manager's own error as
 //!   `source()`.
 //! - [`EventHandler`]: a function for everything that happens, and samples of the numbers every so often; see [`event`].
+//! - The example `server` mounts health, numbers and the status page on a threaded HTTP server.
 //! - `metrics::Metrics` (feature `metrics`): OpenTelemetry's names through the facade `metrics`, at no cost for a checkout.
 //! - Messages through the crate `log`, with the pool's name: a warning when connecting begins to fail, a word when it
 //!   works again; a warning when a lease is overdue, and another when it ends; a warning for each source line where a
@@ -285,7 +289,7 @@
 //! A process has one thread for the timers of all its pools (`millpond-keeper`), and helper threads (`millpond-helper`)
 //! for connecting, checking and closing, which leave after five idle seconds. All are gone with the last pool;
 //! [`Pool::close_and_wait`] waits for that. A [`fan_out`] has threads of its own (`millpond-fan-out`) for as long as it
-//! takes. Where threads are not wanted, [`Maintenance::Manual`] does without.
+//! takes, and so has a [`batch`] (`millpond-batch`). Where threads are not wanted, [`Maintenance::Manual`] does without.
 //!
 //! # From r2d2
 //!

@@ -36,7 +36,7 @@
 //! A pool is a handle. Threads share it by reference, by clone or through an `Arc`; when the last handle is dropped,
 //! the pool closes.
 //!
-//! The [guide](crate::guide) goes from choosing a pool to shutting one down, and has a table of symptoms.
+//! The [`guide`] goes from choosing a pool to shutting one down, and has a table of symptoms.
 //!
 //! # What happens in a checkout
 //!

@@ -2,8 +2,8 @@
 
 mod support;
 
-use millpond::testing::HandClock;
-use millpond::{CloseReason, ErrorKind, EventHandler, Pool, PooledConnection, Validation};
+use millpond::testing::{Act, Call, HandClock, Refused, Script, tick};
+use millpond::{Breaker, CloseReason, ErrorKind, EventHandler, Maintenance, Pool, PooledConnection, Validation};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -38,6 +38,33 @@ fn ten_connections_born_together_never_leave_fewer_than_nine() {
         assert!(lab.most_live.load(SeqCst) <= max_size);
         assert_healthy(&pool);
     }
+}
+
+#[test]
+fn the_last_connection_is_not_given_up_for_its_age_while_nothing_can_be_opened() {
+    let (script, clock) = (Script::new(), HandClock::new());
+    let pool = Pool::builder(script.manager())
+        .max_size(2)
+        .min_idle(2)
+        .max_lifetime(Some(60 * SECOND))
+        .maintenance(Maintenance::Manual)
+        .clock(clock.clone())
+        .build()
+        .expect("it connects");
+    script.set(Call::Connect, Act::fail(|| Refused::new("away")));
+    PooledConnection::discard(pool.get().expect("idle"));
+    tick(&clock, &pool, SECOND);
+    pool.resize(1).expect("one is allowed");
+    assert_eq!((pool.stats().size, pool.stats().breaker), (1, Breaker::Open));
+    // The time of its planned death: from 54 s on, and at the latest at 60.
+    tick(&clock, &pool, 58 * SECOND + SECOND / 2);
+    tick(&clock, &pool, SECOND / 4);
+    assert_eq!(pool.stats().size, 1, "there is no successor, and it may live for some time yet");
+    tick(&clock, &pool, SECOND);
+    assert_eq!(pool.stats().closed.by(CloseReason::Lifetime), 1, "but never for longer than its lifetime");
+    script.clear();
+    tick(&clock, &pool, 2 * SECOND);
+    assert_healthy(&pool);
 }
 
 #[test]

@@ -170,7 +170,8 @@ fn time_passes_in_steps_that_a_test_takes() {
         assert_eq!((pool.stats().size, pool.stats().closed.by(CloseReason::IdleTimeout)), (1, 2));
         tick(&clock, &pool, 50 * SECOND);
         assert_eq!(pool.stats().closed.by(CloseReason::Lifetime), 1);
-        assert_eq!(pool.stats().idle, 1, "the minimum is kept");
+        // With helpers, the successor of the old one and what refills may both be there for a while.
+        assert!(pool.stats().idle >= 1, "the minimum is kept");
     }
 }
 

@@ -268,6 +268,32 @@ mod tests {
     }
 
     #[test]
+    fn a_check_is_needed_from_the_limit_on_and_not_before() {
+        let limit = Duration::from_secs(30);
+        let mut entry = entry();
+        for (validation, vouched, limit) in [
+            (Validation::IfIdleFor(limit), false, limit),
+            (Validation::IfIdleFor(limit), true, limit),
+            (Validation::IfIdleFor(Duration::ZERO), true, JUST_BEFORE),
+            (Validation::Always, true, JUST_NOW),
+        ] {
+            entry.vouched = vouched;
+            let rules = Rules { validation, ..RULES };
+            let verdict = |since| entry.verdict(at(0).after(since), &rules, Occasion::Checkout);
+            assert_eq!(verdict(limit - Duration::from_nanos(1)), Verdict::Keep, "{validation:?}");
+            assert_eq!(verdict(limit), Verdict::Validate, "{validation:?}");
+        }
+        let rules = Rules { keepalive: Some(limit), ..RULES };
+        let verdict = |since| entry.verdict(at(0).after(since), &rules, Occasion::Sweep { above_minimum: false });
+        assert_eq!(verdict(limit - Duration::from_nanos(1)), Verdict::Keep);
+        assert_eq!(verdict(limit), Verdict::Validate);
+        let rules = Rules { validation: Validation::IfIdleFor(limit), suspect: at(1), ..RULES };
+        assert_eq!(entry.verdict(at(1), &rules, Occasion::Checkout), Verdict::Validate, "it has not worked since");
+        let rules = Rules { suspect: at(0), ..rules };
+        assert_eq!(entry.verdict(at(1), &rules, Occasion::Checkout), Verdict::Keep);
+    }
+
+    #[test]
     fn one_that_is_to_spare_goes_for_its_idle_time_although_its_death_waits_for_a_successor() {
         let (entry, rules) = (entry(), Rules { idle_timeout: Some(Duration::from_secs(30)), ..RULES });
         let verdict = |seconds, above_minimum| entry.verdict(at(seconds), &rules, Occasion::Sweep { above_minimum });

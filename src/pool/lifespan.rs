@@ -114,6 +114,15 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_no_room_left_it_is_the_middle_of_the_widest_gap() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        let mut deaths = Deaths::default();
+        deaths.0.extend([at(50), at(51), at(57), at(59), at(99)]);
+        assert_eq!(deaths.widest_gap(at(50), at(60)), at(54), "in the middle between 51 and 57");
+        assert_eq!(deaths.widest_gap(at(60), at(70)), at(65), "nobody dies there");
+    }
+
+    #[test]
     fn a_renewal_is_spread_over_its_time() {
         let from = Moment::ZERO.after(Duration::from_secs(100));
         let until = from.after(Duration::from_secs(10));

@@ -24,6 +24,8 @@ mod folder;
 mod gate;
 #[path = "batch/ledger.rs"]
 mod ledger;
+#[path = "batch/lines.rs"]
+mod lines;
 #[path = "batch/load.rs"]
 mod load;
 #[path = "batch/rejects.rs"]

@@ -13,7 +13,7 @@
 //!   up to the deadline, and no more than `--waiting` of them. Whoever is too many is told so at once, with a 503 that names
 //!   the pool and says when to come back.
 //! - **Operators are always answered.** `/health`, `/metrics`, `/pools.json` and `/status` borrow nothing and wait for nobody,
-//!   and some connections are kept free for them when there are too many clients.
+//!   and sixteen connections are kept free for them when there are too many clients. (A port of their own would be safer still.)
 //! - **It ends in good order.** At the first Ctrl-C, or SIGTERM, what is under way is finished, whoever is new gets a 503, the
 //!   pool is closed, and a report is printed. At the second one it ends at once.
 //!

@@ -208,6 +208,74 @@ fn more_workers_than_connections_wait_for_their_turns() {
 }
 
 #[test]
+fn workers_wait_for_each_other_beyond_the_deadline_and_the_limit_of_the_pool() {
+    let short = Duration::from_millis(5);
+    let builder = Pool::builder(Lab::new().manager()).max_size(1).connection_timeout(short).max_waiting(Some(1));
+    let pool = builder.build().expect("it connects");
+    let report = Batch::new(&pool).workers(6).run(0..12_u64, |_, item| {
+        if *item == 0 {
+            // So long does a caller outside wait in vain, and longer than the deadline of the others.
+            assert!(pool.get_timeout(20 * short).is_err());
+        }
+        Ok::<_, Bad>(())
+    });
+    assert!(report.is_complete(), "{report}");
+    assert_eq!((pool.stats().overloads, pool.stats().timeouts), (0, 1), "the one caller outside");
+
+    let shop = SqlitePool::builder(SqliteManager::memory()).connection_timeout(short).build().expect("it opens");
+    let report = Batch::sqlite(&shop).workers(6).run(0..12_u64, |_, item| {
+        if *item == 0 {
+            assert!(shop.writers().get_timeout(20 * short).is_err());
+        }
+        Ok::<_, rusqlite::Error>(())
+    });
+    assert!(report.is_complete(), "{report}");
+}
+
+#[test]
+fn a_dead_connection_costs_no_item_where_nothing_was_begun_on_it() {
+    let ((lab, pool), books) = (pool(1), Books::default());
+    let dead = AtomicBool::new(true);
+    let begin = |conn: &mut Conn| if dead.swap(false, SeqCst) { Err(Bad(3000)) } else { books.begin(conn) };
+    let batch = Batch::new(&pool).transactions(begin, |conn| books.commit(conn), |conn| books.roll_back(conn));
+    let report = batch.chunk(4).run(0..8, |conn, item| Ok::<_, Bad>(books.write(conn, *item)));
+    assert!(report.is_complete(), "{report}");
+    assert_eq!((books.committed(), lab.attempts.load(SeqCst)), ((0..8).collect(), 2));
+    assert_healthy(&pool);
+}
+
+#[test]
+fn what_waits_for_its_connection_when_the_batch_is_stopped_is_not_begun() {
+    let ((_lab, pool), stop, gate) = (pool(1), AtomicBool::new(false), Gate::new());
+    let _open = Opens(&gate);
+    let prepared = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let batch = scope.spawn(|| {
+            let prepare = |_: &u64| Ok::<_, Bad>(drop(prepared.fetch_add(1, SeqCst)));
+            let work = |_: &mut Conn, _: &u64, (): &()| Ok(gate.pass());
+            Batch::new(&pool).workers(3).stop_flag(&stop).run_prepared(0..3, prepare, work, drop)
+        });
+        eventually("one works, and two wait for its connection", || gate.waiting() == 1 && prepared.load(SeqCst) == 3);
+        stop.store(true, SeqCst);
+        gate.open();
+        let report = batch.join().expect("no panic");
+        assert_eq!((counts(&report), matches!(report.end, End::Stopped)), ([3, 1, 0, 2], true));
+    });
+}
+
+#[test]
+fn a_note_that_fails_is_an_error_also_where_it_settles_nothing_but_failures() {
+    let ((_lab, pool), books) = (pool(1), Books::default());
+    let batch = booked(&pool, &books).go_on().on_commit(|_, span| {
+        assert!(!span.items.is_empty());
+        if span.failed.is_empty() { Ok(()) } else { Err(Bad(4000)) }
+    });
+    let report = batch.run(0..3, |conn, item| if *item == 1 { Err(Bad(1)) } else { Ok(books.write(conn, *item)) });
+    assert_eq!(counts(&report), [3, 2, 1, 0]);
+    assert_eq!(failed(&report), [(1, "on_commit: 4000 is bad".to_owned())]);
+}
+
+#[test]
 fn a_batch_that_goes_on_tells_each_error_with_its_item() {
     let (_lab, pool) = pool(4);
     let report = Batch::new(&pool).go_on().run((0..40_u64).map(|n| format!("item {n}")), |_, item| {

@@ -7,7 +7,7 @@ use millpond::testing::{
     Act, Call, Gate, HandClock, Refused, Sandbox, Script, assert_lends_all, assert_returned, eventually, rolled_back,
     settle, tick, violations,
 };
-use millpond::{CloseReason, ErrorKind, Maintenance, Pool, PooledConnection, Validation};
+use millpond::{CloseReason, ErrorKind, Maintenance, Nested, Pool, PooledConnection, Validation};
 use rusqlite::Connection;
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -201,6 +201,10 @@ fn a_pool_that_does_not_lend_its_maximum_is_found_out() {
     stats.opened += 1;
     assert_eq!(violations(&stats), ["2 opened - 0 closed is not 1 open"]);
 
+    // One that refuses nested checkouts, with a clock that stands still, is as good as any.
+    let builder = Pool::builder(Script::new().manager()).max_size(3).nested(Nested::Deny).clock(HandClock::new());
+    assert_lends_all(&builder.build().expect("it connects"));
+
     let script = Script::new();
     let pool = Pool::builder(script.manager()).max_size(2).build().expect("it connects");
     script.set(Call::Connect, Act::fail(|| Refused::new("no more than one").permanent()));
@@ -271,6 +275,18 @@ fn a_sandbox_is_rolled_back_by_a_panic_too_and_says_so_when_it_was_committed() {
         panic!("with a connection in its hands");
     });
     assert_eq!(text, "with a connection in its hands");
+}
+
+#[test]
+fn a_sandbox_that_was_not_rolled_back_never_says_that_it_was() {
+    let open = || Ok::<_, std::io::Error>(());
+    let test = Sandbox::new(open, |()| Ok(()), |()| std::panic::resume_unwind(Box::new("unwrapped")));
+    drop(test.pool().get().expect("a connection"));
+    assert!(test.roll_back().expect_err("it panicked").to_string().contains("not rolled back"));
+
+    let test = Sandbox::new(open, |()| Ok(()), |()| Ok(()));
+    PooledConnection::into_inner(test.pool().get().expect("a connection"));
+    assert!(test.roll_back().expect_err("it is gone").to_string().contains("not rolled back"));
 }
 
 #[test]

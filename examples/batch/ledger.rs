@@ -3,6 +3,7 @@
 use super::Failure;
 use super::flags::Flags;
 use super::source::Identity;
+use millpond::sqlite::abort;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::ops::Range;
 
@@ -36,7 +37,7 @@ impl Job {
         conn.execute_batch(SCHEMA)?;
         let reading = format!("{:?} {:?}", flags.format(), char::from(flags.delimiter));
         let latest = "SELECT id, file, size, sha256, reading, finished FROM millpond_batch_job
-                      WHERE target = ?1 ORDER BY id DESC LIMIT 1";
+                      WHERE target = ?1 COLLATE NOCASE ORDER BY id DESC LIMIT 1";
         let found = conn.query_row(latest, [table], |row| {
             let identity = Identity { size: row.get::<_, i64>(2)?.cast_unsigned(), sha256: row.get(3)? };
             Ok((row.get(0)?, row.get::<_, String>(1)?, identity, row.get::<_, String>(4)?, row.get(5)?))
@@ -62,10 +63,13 @@ impl Job {
                 "a load into {table:?} was interrupted: --resume goes on with it, --anew forgets it and begins anew"
             )
             .into()),
-            _ => {
-                let of_table = "job IN (SELECT id FROM millpond_batch_job WHERE target = ?1)";
+            found => {
+                if flags.resume && found.is_none() {
+                    eprintln!("there is no load into {table:?} to resume: beginning with the first line");
+                }
+                let of_table = "job IN (SELECT id FROM millpond_batch_job WHERE target = ?1 COLLATE NOCASE)";
                 conn.execute(&format!("DELETE FROM millpond_batch_progress WHERE {of_table}"), [table])?;
-                conn.execute("DELETE FROM millpond_batch_job WHERE target = ?1", [table])?;
+                conn.execute("DELETE FROM millpond_batch_job WHERE target = ?1 COLLATE NOCASE", [table])?;
                 conn.execute(
                     "INSERT INTO millpond_batch_job (target, file, size, sha256, reading) VALUES (?1, ?2, ?3, ?4, ?5)",
                     params![table, name, file.size.cast_signed(), file.sha256, reading],
@@ -129,6 +133,11 @@ impl Job {
     /// Grows the row that ends here, or the one that begins where this ends, or makes one: there are not many more rows than
     /// workers.
     fn add(&self, conn: &Connection, records: Range<u64>, failed: u64) -> rusqlite::Result<()> {
+        let meets = "SELECT 1 FROM millpond_batch_progress WHERE job = ?1 AND first < ?3 AND next > ?2";
+        let range = params![self.id, records.start.cast_signed(), records.end.cast_signed()];
+        if conn.prepare_cached(meets)?.exists(range)? {
+            return Err(abort("another process loads the same file into the same table"));
+        }
         let (mut first, mut next, mut failed) =
             (records.start.cast_signed(), records.end.cast_signed(), failed.cast_signed());
         let take = |condition: &str, at: i64| {

@@ -2,9 +2,10 @@
 
 use super::Failure;
 use super::flags::{Flags, Format};
+use super::lines::Lines;
 use csv::ByteRecord;
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
@@ -51,6 +52,7 @@ enum Records {
 pub(crate) struct Meter {
     pub(crate) bytes: Cell<u64>,
     of_this_record: Cell<u64>,
+    lines: RefCell<Lines>,
 }
 
 /// Counts what it reads, and fails where a record is too long.
@@ -69,6 +71,7 @@ impl Read for Metered {
         let read = self.from.read(into)?;
         self.meter.bytes.update(|bytes| bytes + read as u64);
         self.meter.of_this_record.update(|bytes| bytes + read as u64);
+        self.meter.lines.borrow_mut().read(into.get(..read).unwrap_or_default());
         Ok(read)
     }
 }
@@ -120,14 +123,18 @@ impl Source {
         match &mut self.records {
             Records::Csv(reader) => {
                 let mut record = ByteRecord::new();
-                let after = reader.position().line();
+                let after = reader.position().byte();
                 match reader.read_byte_record(&mut record) {
                     Ok(false) => Ok(None),
                     Ok(true) => {
-                        let number = record.position().map_or(after, csv::Position::line);
+                        let at = record.position().map_or(after, csv::Position::byte);
+                        let number = self.meter.lines.borrow_mut().number_at(at);
                         Ok(Some(Line { number, record: Record::Csv(record) }))
                     }
-                    Err(error) => Err(format!("line {after}: {error}").into()),
+                    Err(error) => {
+                        let number = self.meter.lines.borrow_mut().number_at(after);
+                        Err(format!("line {number}: {error}").into())
+                    }
                 }
             }
             Records::Json { lines, number, longest } => loop {

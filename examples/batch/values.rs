@@ -78,7 +78,8 @@ fn text(field: &[u8], column: &Column) -> Result<Value, Refused> {
         .map_err(|error| Refused::Line(format!("{:?} is not UTF-8 (byte {})", column.name, error.valid_up_to() + 1)))?;
     let number = match column.kind {
         Kind::Integer => text.parse().map(Value::Integer).ok(),
-        Kind::Real => text.parse().map(Value::Real).ok(),
+        // SQLite has no NaN, and would store nothing.
+        Kind::Real => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Real),
         Kind::Text | Kind::Any => None,
     };
     Ok(number.unwrap_or_else(|| Value::Text(text.to_owned())))

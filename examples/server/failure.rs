@@ -102,10 +102,12 @@ impl Problem {
         }
     }
 
-    /// A pool's error names threads and lines of source, and a driver's may name files: both go to the log and not to the
+    /// A pool's error names threads and lines of source, and a driver's may name files: both go to the log (at `RUST_LOG=debug`) and not to the
     /// client, who is told which pool, why, and when to come back.
     fn database(error: &sqlite::Error, pool: &str) -> Self {
         let (why, retry_after) = match error.kind() {
+            // Before the deadline, which it used up.
+            _ if error.is_busy() => ("another program has locked the database", 1),
             ErrorKind::Pool => match error.pool_error().map(millpond::Error::kind) {
                 // A connection comes free any moment.
                 Some(PoolErrorKind::Exhausted) => ("all connections were in use until the deadline of the request", 1),
@@ -120,7 +122,6 @@ impl Problem {
             },
             ErrorKind::Open => ("the database cannot be opened", 5),
             ErrorKind::Deadline => ("the work took longer than the deadline of the request", 1),
-            _ if error.is_busy() => ("another program has locked the database", 1),
             _ => return Self::internal(error),
         };
         log::debug!("503: {error}");

@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle: longer than the 60 s of most proxies, so that it is they who close it. A server that does
 /// so may meet the next request under way.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// The same on a connection on which nothing was asked yet: who connects and says nothing is not to hold a place for long.
+const FIRST_WORD: Duration = Duration::from_secs(5);
 /// So many connections beside those of clients are for operators: whatever else is asked on them is a 503.
 const RESERVED: usize = 16;
 
@@ -70,7 +72,9 @@ fn accept(socket: &TcpListener, site: &Arc<Site>, places: &Arc<Places>) {
 /// Answers one request after the other, until the client leaves, or is asked to.
 fn serve(site: &Site, stream: TcpStream, reserved: bool) -> io::Result<()> {
     let mut wire = Wire::new(stream, LONGEST_BODY, PATIENCE)?;
-    while wire.wait(if reserved { PATIENCE } else { KEEP_ALIVE })? {
+    let mut patience = FIRST_WORD;
+    while wire.wait(patience)? {
+        patience = KEEP_ALIVE;
         let began = Instant::now();
         let (answered, keep, head_only) = match wire.request(PATIENCE)? {
             Ok(request) => {

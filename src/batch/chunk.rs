@@ -49,6 +49,8 @@ enum Attempt<E> {
     Failed(usize, BatchError<E>),
     /// No item is at fault, and none is done.
     Lost(LendError),
+    /// The batch was ended while this waited for its connection.
+    NotBegun,
 }
 
 impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
@@ -78,13 +80,16 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
         P: Fn(&T) -> Result<V, E>,
     {
         for slot in slots {
+            if self.brake.is_on() {
+                return false;
+            }
             let error = match catch_unwind(AssertUnwindSafe(|| (self.prepare)(&slot.item))) {
                 Ok(Ok(prepared)) => {
                     slot.prepared = Some(prepared);
                     continue;
                 }
                 Ok(Err(error)) => BatchError::Failed(error),
-                Err(payload) => BatchError::Panicked(Panicked::caught("the closure", payload).message),
+                Err(payload) => BatchError::Panicked(Panicked::caught("the closure that prepares", payload).message),
             };
             let goes_on = self.brake.goes_on_after(&error, 1);
             slot.result = Some(Err(error));
@@ -103,10 +108,13 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
     where
         W: Fn(L::Conn<'_>, &T, &V) -> Result<R, E>,
     {
-        let (mut from, mut until) = (0, slots.len());
+        let all = slots.len();
+        let (mut from, mut until) = (0, all);
         while let Some(part) = slots.get_mut(from..until).filter(|part| !part.is_empty()) {
             let at = first + from as u64;
-            match self.attempt(at, part) {
+            // What is done of a chunk in parts is finished.
+            match self.attempt(at, part, until == all && from == 0) {
+                Attempt::NotBegun => return,
                 Attempt::Done => (from, until) = (until, slots.len()),
                 Attempt::Failed(index, error) => {
                     let goes_on = self.brake.goes_on_after(&error, 1);
@@ -119,10 +127,14 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                     if self.lender.is_transactional() { until = from + index + 1 } else { from += index + 1 }
                 }
                 Attempt::Lost(error) => {
-                    let pending: Vec<_> = part.iter_mut().filter(|slot| slot.result.is_none()).collect();
-                    let goes_on = self.brake.goes_on_after(&error.clone().into(), pending.len() as u64);
-                    for slot in pending {
-                        slot.result = Some(Err(error.clone().into()));
+                    // A transaction for the sake of its note alone has none: then the last one that failed has the error.
+                    let pending = part.iter().filter(|slot| slot.result.is_none()).count();
+                    let goes_on = self.brake.goes_on_after(&error.clone().into(), pending as u64);
+                    let last = part.len() - 1;
+                    for (index, slot) in part.iter_mut().enumerate() {
+                        if slot.result.is_none() || (pending == 0 && index == last) {
+                            slot.result = Some(Err(error.clone().into()));
+                        }
                     }
                     if !goes_on {
                         return;
@@ -134,7 +146,7 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
     }
 
     /// Those of the items that have not failed yet, on one connection, in one transaction.
-    fn attempt<T, V, R>(&self, first: u64, part: &mut [Slot<T, V, R, E>]) -> Attempt<E>
+    fn attempt<T, V, R>(&self, first: u64, part: &mut [Slot<T, V, R, E>], is_new: bool) -> Attempt<E>
     where
         W: Fn(L::Conn<'_>, &T, &V) -> Result<R, E>,
     {
@@ -145,8 +157,13 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
         let mut at = None;
         let mut failed = None;
         let mut unnoted = None;
+        let mut not_begun = false;
         let lent = catch_unwind(AssertUnwindSafe(|| {
             self.lender.lend(|mut conn| {
+                not_begun = is_new && self.brake.is_on();
+                if not_begun {
+                    return false;
+                }
                 for (index, slot) in part.iter_mut().enumerate() {
                     let (None, Some(prepared)) = (&slot.result, &slot.prepared) else { continue };
                     at = Some(index);
@@ -170,6 +187,7 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
             })
         }));
         let ended = match (lent, failed, unnoted, at) {
+            _ if not_begun => Attempt::NotBegun,
             // What rolling back fails with is the pool's affair: it closes the connection.
             (_, Some((index, error)), ..) => Attempt::Failed(index, error),
             (_, None, Some(error), _) => Attempt::Lost(LendError::Transaction(error)),

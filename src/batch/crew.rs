@@ -106,7 +106,12 @@ fn work_on<L, T, V, R, E, P, W>(
             // Closures are guarded where they are called: it was a destructor, and is the caller's to hear of. Until then
             // somebody has to take the chunks that wait.
             job.brake.pull(End::Failed);
-            panic = Some(payload);
+            // A second one is of no interest, and may panic when it goes.
+            if panic.is_none() {
+                panic = Some(payload);
+            } else {
+                std::mem::forget(payload);
+            }
             Ended { outcomes: Vec::new(), left }
         });
         if told.send(ended).is_err() {
@@ -178,6 +183,8 @@ struct Tally<'p> {
 impl<'p> Tally<'p> {
     fn new(progress: Option<Progress<'p>>) -> Self {
         let began = Clock::System.now();
+        // Not without any pause, in which the thread would do nothing else.
+        let progress = progress.map(|(every, tell)| (every.max(Duration::from_millis(1)), tell));
         let due = progress.as_ref().map_or(Moment::NEVER, |(every, _)| began.after(*every));
         Self { counts: Counts::default(), began, progress, due }
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 /// Why an item was not done.
 ///
-/// Its text is that of the error within, with passwords masked; so is its `source()`.
+/// Its text is that of the error within, with passwords masked; its `source()` is that of the error within.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BatchError<E> {
     /// The closure, or the one that prepares, returned an error.
     Failed(E),
-    /// The closure panicked over it, with this message. The connection was closed.
+    /// A closure panicked over it, with this message. If it had a connection, that was closed.
     Panicked(String),
     /// There was no connection for the chunk that the item was in. The batch ends with that.
     Connection(Error),
@@ -25,7 +25,7 @@ pub enum BatchError<E> {
 }
 
 /// A transaction that could not be begun or committed. One for all its items, and cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TransactionError {
     step: &'static str,
     cause: Arc<dyn StdError + Send + Sync>,
@@ -37,11 +37,18 @@ impl TransactionError {
         Self { step, cause: cause.into() }
     }
 
-    /// What failed: `begin`, `commit`, `rollback`; `on_commit` for the [function of that name](super::Batch::on_commit);
-    /// `transaction` where a pool does all of it by itself.
+    /// What failed: `begin` or `commit`; `on_commit` for the [function of that name](super::Batch::on_commit); `panic` where one
+    /// of these panicked; `transaction` where a pool does all of it by itself.
     #[must_use]
     pub fn step(&self) -> &'static str {
         self.step
+    }
+}
+
+/// As it prints: the error of a driver may have a password in its own `Debug`.
+impl fmt::Debug for TransactionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionError").field("step", &self.step).field("cause", &text_of(&*self.cause)).finish()
     }
 }
 
@@ -53,7 +60,7 @@ impl fmt::Display for TransactionError {
 
 impl StdError for TransactionError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.cause)
+        self.cause.source()
     }
 }
 
@@ -80,7 +87,7 @@ impl<E: fmt::Display> fmt::Display for BatchError<E> {
 impl<E: StdError + 'static> StdError for BatchError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Failed(error) => Some(error),
+            Self::Failed(error) => error.source(),
             Self::Panicked(_) => None,
             Self::Connection(error) => error.source(),
             Self::Transaction(error) => error.source(),

@@ -1,12 +1,13 @@
 //! How a batch comes by its connections, and by transactions on them.
 
 use super::error::TransactionError;
+use super::turns::Turns;
 use crate::{Error, Manager, PooledConnection};
 use std::error::Error as StdError;
 use std::fmt;
 
 /// A way to lend a connection for a chunk of a batch, with a transaction around it where there are any. What
-/// [`Batch`](super::Batch) is made over: pools ([`Lender`]) and a `SqlitePool` have it already.
+/// [`Batch`](super::Batch) is made over: pools have it already ([`Lender`]), and so has a `SqlitePool`.
 pub trait Lend: Sync {
     /// What the closures of a batch get: `&mut Client`, say.
     type Conn<'c>;
@@ -17,8 +18,8 @@ pub trait Lend: Sync {
     /// Whether what `work` does can be undone. If not, `work`'s word is not asked for.
     fn is_transactional(&self) -> bool;
 
-    /// How many connections there can be: so many workers are of use.
-    fn max_size(&self) -> usize;
+    /// How many workers there are when nothing is said about it.
+    fn workers(&self) -> usize;
 
     /// Borrows a connection, begins a transaction, calls `work` once, and commits if it returns true; else, and when it
     /// panics, everything is undone.
@@ -39,6 +40,24 @@ pub enum LendError {
     Transaction(TransactionError),
 }
 
+impl fmt::Display for LendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(error) => error.fmt(f),
+            Self::Transaction(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for LendError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Connection(error) => error.source(),
+            Self::Transaction(error) => error.source(),
+        }
+    }
+}
+
 type Cause = Box<dyn StdError + Send + Sync>;
 type Statement<'a, C> = Box<dyn Fn(&mut C) -> Result<(), Cause> + Sync + 'a>;
 type Get<'a, M> = Box<dyn Fn() -> Result<PooledConnection<M>, Error> + Sync + 'a>;
@@ -46,7 +65,10 @@ type Get<'a, M> = Box<dyn Fn() -> Result<PooledConnection<M>, Error> + Sync + 'a
 /// Lends what a pool, or a closure, gives.
 pub struct Lender<'a, M: Manager> {
     get: Get<'a, M>,
-    max_size: usize,
+    workers: usize,
+    /// As many as there are connections, so that workers wait for each other here, and not in the pool, whose deadline and
+    /// whose limit of waiters are for others.
+    turns: Turns,
     /// What `holders` tells of a chunk.
     label: String,
     transactions: Option<Transactions<'a, M::Connection>>,
@@ -61,10 +83,10 @@ struct Transactions<'a, C> {
 impl<'a, M: Manager> Lender<'a, M> {
     pub(super) fn new(
         get: impl Fn() -> Result<PooledConnection<M>, Error> + Sync + 'a,
-        max_size: usize,
+        (workers, connections): (usize, usize),
         label: String,
     ) -> Self {
-        Self { get: Box::new(get), max_size, label, transactions: None }
+        Self { get: Box::new(get), workers, turns: Turns::new(connections), label, transactions: None }
     }
 
     pub(super) fn transactions<X: Into<Cause>>(
@@ -92,75 +114,47 @@ impl<M: Manager> Lend for Lender<'_, M> {
         self.transactions.is_some()
     }
 
-    fn max_size(&self) -> usize {
-        self.max_size
+    fn workers(&self) -> usize {
+        self.workers
     }
 
     fn lend<F: FnOnce(Self::Conn<'_>) -> bool>(&self, work: F) -> Result<(), LendError> {
-        let mut guard = (self.get)().map_err(LendError::Connection)?;
-        PooledConnection::set_label(&mut guard, &*self.label);
+        let _turn = self.turns.take();
+        let mut guard = self.get()?;
         let Some(Transactions { begin, commit, roll_back }) = &self.transactions else {
             work(&mut guard);
             return Ok(());
         };
-        let done = begin(&mut guard).map_err(|cause| TransactionError::new("begin", cause)).and_then(|()| {
-            if work(&mut guard) {
-                return commit(&mut guard).map_err(|cause| TransactionError::new("commit", cause));
-            }
-            roll_back(&mut guard).map_err(|cause| TransactionError::new("rollback", cause))
-        });
-        // Nobody knows in what state the transaction is, so nobody else may have the connection.
-        done.inspect_err(|_| PooledConnection::mark_broken(&mut guard)).map_err(LendError::Transaction)
+        if begin(&mut guard).is_err() {
+            // It may have been dead: after a restart of the server some are, that have worked a moment before. Nothing was done
+            // on it, so another one will do.
+            PooledConnection::discard(guard);
+            guard = self.get()?;
+            begin(&mut guard).map_err(|cause| lost(&mut guard, "begin", cause))?;
+        }
+        if work(&mut guard) {
+            return commit(&mut guard).map_err(|cause| lost(&mut guard, "commit", cause));
+        }
+        roll_back(&mut guard).map_err(|cause| lost(&mut guard, "rollback", cause))
     }
+}
+
+impl<M: Manager> Lender<'_, M> {
+    fn get(&self) -> Result<PooledConnection<M>, LendError> {
+        let mut guard = (self.get)().map_err(LendError::Connection)?;
+        PooledConnection::set_label(&mut guard, &*self.label);
+        Ok(guard)
+    }
+}
+
+/// Nobody knows in what state the transaction is, so nobody else may have the connection.
+fn lost<M: Manager>(guard: &mut PooledConnection<M>, step: &'static str, cause: Cause) -> LendError {
+    PooledConnection::mark_broken(guard);
+    LendError::Transaction(TransactionError::new(step, cause))
 }
 
 impl<M: Manager> fmt::Debug for Lender<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lender").field("label", &self.label).field("max_size", &self.max_size).finish_non_exhaustive()
+        f.debug_struct("Lender").field("label", &self.label).field("workers", &self.workers).finish_non_exhaustive()
     }
 }
-
-#[cfg(feature = "sqlite")]
-impl Lend for &crate::sqlite::SqlitePool {
-    type Conn<'c> = &'c rusqlite::Connection;
-
-    fn reborrow<'s>(conn: &'s mut Self::Conn<'_>) -> Self::Conn<'s> {
-        conn
-    }
-
-    fn is_transactional(&self) -> bool {
-        true
-    }
-
-    /// As many as there are cores, because one writes while others prepare.
-    fn max_size(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    }
-
-    fn lend<F: FnOnce(Self::Conn<'_>) -> bool>(&self, work: F) -> Result<(), LendError> {
-        let done =
-            self.write_transaction(|conn| if work(conn) { Ok(()) } else { Err(crate::sqlite::abort(RolledBack)) });
-        match done {
-            Err(error) if error.downcast_ref::<RolledBack>().is_none() => Err(match error.pool_error() {
-                Some(none) => LendError::Connection(none.clone()),
-                None => LendError::Transaction(TransactionError::new("transaction", error.into())),
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A transaction of which nothing is to be left.
-#[cfg(feature = "sqlite")]
-#[derive(Debug)]
-struct RolledBack;
-
-#[cfg(feature = "sqlite")]
-impl fmt::Display for RolledBack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rolled back")
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl StdError for RolledBack {}

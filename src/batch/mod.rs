@@ -45,7 +45,8 @@
 //!   `Send`.
 //! - **Working.** Scoped threads (`millpond-batch`), started as they are needed, take chunks in turn. Each borrows a
 //!   connection for one chunk and gives it back behind it, so that others get theirs in between and broken ones are
-//!   replaced. More workers than connections wait for their turns. Chunks are begun in order, and end as they end.
+//!   replaced. More workers than connections wait for their turns, for as long as it takes. Chunks are begun in order, and
+//!   end as they end.
 //! - **Transactions.** Where there are [some](Batch::transactions), each chunk is one: begun, its items, committed. A
 //!   `SqlitePool` has them by itself.
 //! - **An item that fails,** in a batch that [goes on](Batch::go_on), is left out, and it alone: its transaction is
@@ -56,11 +57,12 @@
 //! - **A panic** of the closure is an error of its item, and costs the connection, as ever; the thread goes on.
 //! - **The end.** By default the first error ends the batch: its transaction is rolled back, what others have in work is
 //!   finished and committed, and nothing more is begun. So it is when a [flag](Batch::stop_flag) is raised, but that what is
-//!   in work is finished everywhere. The [report](Report) has it all in any case.
-//! - **The pool's own errors.** A chunk that gets no connection within the pool's `connection_timeout` (or because the
-//!   pool is closed) ends the batch, whatever else is said, because no item is to blame and each would fail alike;
+//!   in work is finished everywhere. The [report](Report) comes in any case. Of items that were read and not done it has the number, and
+//!   of those that failed the reasons.
+//! - **The pool's own errors.** A chunk that gets no connection within the pool's `connection_timeout`, because others have
+//!   them or the server is away, or because the pool is closed, paused or turns callers away, ends the batch, whatever else is said, because no item is to blame and each would fail alike;
 //!   where a batch is to outlive an outage, set that time accordingly. When a transaction cannot be begun or committed,
-//!   all its items have that error. One that was lost on the way to the server may have been committed all the same:
+//!   all its items have that error; beginning is tried once more, on another connection. One that was lost on the way to the server may have been committed all the same:
 //!   the batch says that it failed.
 //!
 //! The words are Spring Batch's (chunk, skip), and reading ahead is bounded as in Python's `Executor.map` with a
@@ -73,10 +75,15 @@ mod crew;
 mod error;
 mod lend;
 mod report;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod turns;
 
 pub use error::{BatchError, TransactionError};
 pub use lend::{Lend, LendError, Lender};
 pub use report::{Counts, End, Failure, Outcome, Report, Span};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteLender;
 
 use crate::{Error, Manager, Pool, PooledConnection};
 use brake::{Brake, Judge};
@@ -108,11 +115,12 @@ impl<'a, M: Manager, E> Batch<'a, Lender<'a, M>, E> {
     #[track_caller]
     pub fn new(pool: &'a Pool<M>) -> Self {
         let max_size = pool.stats().max_size as usize;
-        Self::over(Lender::new(|| pool.get(), max_size, label(Location::caller())))
+        Self::over(Lender::new(|| pool.get(), (max_size, max_size), label(Location::caller())))
     }
 
     /// A batch over whatever lends connections of this kind: a pool of a tenant, balanced servers. By default it has as
-    /// many workers as there are cores.
+    /// many workers as there are cores. How many connections there are it does not know, so more workers than that wait for
+    /// each other within the time that the pools give.
     ///
     /// # Examples
     ///
@@ -132,7 +140,7 @@ impl<'a, M: Manager, E> Batch<'a, Lender<'a, M>, E> {
     #[track_caller]
     pub fn lending(get: impl Fn() -> Result<PooledConnection<M>, Error> + Sync + 'a) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::over(Lender::new(get, cores, label(Location::caller())))
+        Self::over(Lender::new(get, (cores, usize::MAX), label(Location::caller())))
     }
 
     /// Makes each chunk a transaction. Default: none. On a connection where one of these fails or panics nobody knows
@@ -152,13 +160,13 @@ impl<'a, M: Manager, E> Batch<'a, Lender<'a, M>, E> {
 }
 
 #[cfg(feature = "sqlite")]
-impl<'a, E> Batch<'a, &'a crate::sqlite::SqlitePool, E> {
+impl<'a, E> Batch<'a, SqliteLender<'a>, E> {
     /// A batch over the one writer of a SQLite database, each chunk a
     /// [`write_transaction`](crate::sqlite::SqlitePool::write_transaction). Workers take turns with the writer, so more
     /// than one are of use where they [prepare](Self::run_prepared) what is to be written. Default: as many as there
     /// are cores.
     pub fn sqlite(pool: &'a crate::sqlite::SqlitePool) -> Self {
-        Self::over(pool)
+        Self::over(SqliteLender::new(pool))
     }
 }
 
@@ -220,7 +228,7 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         self
     }
 
-    /// A flag that ends the batch once it is true: what is in work is finished and committed, and nothing new is begun.
+    /// A flag that ends the batch once it is true: transactions that have begun are finished and committed, and nothing new is begun.
     /// Whoever raises it (a handler of Ctrl-C) is noticed before the next item is read; an iterator that blocks is
     /// waited for.
     pub fn stop_flag(mut self, flag: &'a AtomicBool) -> Self {
@@ -305,7 +313,7 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         report
     }
 
-    /// The same, and gives `sink` what has come of each item: on the calling thread, in the order in which chunks end.
+    /// The same, and gives `sink` what has come of each item that is done or has failed: on the calling thread, in the order in which chunks end.
     /// What it keeps is up to it; while it takes its time no more is read.
     ///
     /// # Panics
@@ -391,7 +399,7 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
     }
 
     fn sizes(&self) -> Result<Sizes, Error> {
-        let workers = self.workers.unwrap_or_else(|| self.lender.max_size().max(1));
+        let workers = self.workers.unwrap_or_else(|| self.lender.workers().max(1));
         let read_ahead = self.read_ahead.unwrap_or_else(|| self.chunk.saturating_mul(workers).saturating_mul(2));
         let mut problems = Vec::new();
         if workers == 0 {

@@ -36,7 +36,7 @@ impl Counts {
     /// [`read_ahead`](super::Batch::read_ahead).
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        self.read - self.done - self.failed - self.left
+        self.read.saturating_sub(self.done + self.failed + self.left)
     }
 }
 

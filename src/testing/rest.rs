@@ -2,8 +2,10 @@
 
 use super::{HandClock, PATIENCE, polled};
 use crate::redact::redact;
-use crate::{Manager, Pool, Stats};
+use crate::{Error, Manager, Pool, PooledConnection, Stats};
+use crossbeam_channel::bounded;
 use std::error::Error as _;
+use std::thread::Builder;
 use std::time::Duration;
 
 /// Does the upkeep that is due, and waits until nothing is being opened, checked or closed.
@@ -13,7 +15,8 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// With the pool's numbers, when there is no end of it within a minute: when a call hangs at a gate, say.
+/// With the pool's numbers, when there is no end of it within a minute: when a call hangs at a gate, say. (In a pool without
+/// threads the call hangs in here.)
 #[track_caller]
 pub fn settle<M: Manager>(pool: &Pool<M>) {
     let at_rest = polled(|| {
@@ -60,6 +63,16 @@ pub fn settle<M: Manager>(pool: &Pool<M>) {
 pub fn tick<M: Manager>(clock: &HandClock, pool: &Pool<M>, by: Duration) {
     clock.advance(by);
     settle(pool);
+}
+
+/// Borrows on a thread that is left behind if it waits for ever: on a clock that is moved by hand it would.
+fn lent_to_another_thread<M: Manager>(pool: &Pool<M>) -> Result<PooledConnection<M>, Option<Error>> {
+    let (tell, told) = bounded(1);
+    let pool = pool.clone();
+    // Who listens may have gone by then, and the connection goes home.
+    let borrow = move || drop(tell.send(pool.get_timeout(PATIENCE)));
+    Builder::new().name("millpond-testing".to_owned()).spawn(borrow).expect("a thread can be started");
+    told.recv_timeout(PATIENCE + PATIENCE / 10).map_err(|_| None)?.map_err(Some)
 }
 
 /// What does not add up in these numbers of a pool at rest; nothing if all is well.
@@ -117,7 +130,8 @@ pub fn assert_returned<M: Manager>(pool: &Pool<M>) {
 /// Asserts that the pool lends its maximum, and no more, to one borrower each, and that its books balance afterwards: that no
 /// fault has cost it a place. The strongest thing to ask at the end of a test.
 ///
-/// Nobody else may use the pool meanwhile.
+/// Nobody else may use the pool meanwhile. Each connection is borrowed on a thread of its own, so that
+/// [`Nested::Deny`](crate::Nested) is no hindrance, and a clock that stands still ends no wait but this one.
 ///
 /// # Panics
 ///
@@ -126,9 +140,10 @@ pub fn assert_returned<M: Manager>(pool: &Pool<M>) {
 pub fn assert_lends_all<M: Manager>(pool: &Pool<M>) {
     let max = pool.stats().max_size;
     let all: Vec<_> = (1..=max)
-        .map(|n| match pool.get_timeout(PATIENCE) {
+        .map(|n| match lent_to_another_thread(pool) {
             Ok(conn) => conn,
-            Err(error) => {
+            Err(None) => panic!("the {n}. of {max} connections is not lent: {:?}", pool.stats()),
+            Err(Some(error)) => {
                 let cause = error.source().map(|cause| format!(": {}", redact(&cause.to_string())));
                 panic!("the {n}. of {max} connections is not lent: {error}{}", cause.unwrap_or_default())
             }

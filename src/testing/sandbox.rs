@@ -1,6 +1,7 @@
 //! A pool whose work is undone.
 
 use super::PATIENCE;
+use crate::error::text_of;
 use crate::{Fault, Maintenance, Manager, Pool, Validation};
 use parking_lot::Mutex;
 use std::fmt;
@@ -81,6 +82,7 @@ pub struct Sandbox<C: Send + 'static, E: std::error::Error + Send + Sync + 'stat
 #[derive(Default)]
 struct Outcome {
     opened: u32,
+    undone: u32,
     failed: Option<String>,
 }
 
@@ -134,12 +136,14 @@ impl<C: Send + 'static, E: std::error::Error + Send + Sync + 'static> Sandbox<C,
     fn end(&mut self, patience: Duration) -> Result<(), SandboxError> {
         self.is_over = true;
         self.pool.close_and_wait(patience).map_err(|error| SandboxError(error.to_string()))?;
-        let Outcome { opened: times, failed } = std::mem::take(&mut *self.outcome.lock());
+        let Outcome { opened: times, undone, failed } = std::mem::take(&mut *self.outcome.lock());
         match failed {
             Some(error) => Err(SandboxError(format!("the sandbox could not be rolled back: {error}"))),
             None if times > 1 => Err(SandboxError(format!(
                 "the sandbox's connection was opened {times} times: what was done before is lost"
             ))),
+            // Rolling back has panicked, or somebody has taken the connection out of the pool.
+            None if undone < times => Err(SandboxError("the sandbox's connection was not rolled back".to_owned())),
             None => Ok(()),
         }
     }
@@ -206,8 +210,9 @@ impl<M: Manager> Manager for Undone<M> {
     // No `reset`: it would roll back what the next borrower is to see.
 
     fn close(&self, mut connection: M::Connection) {
-        if let Err(error) = (self.roll_back)(&mut connection) {
-            self.outcome.lock().failed.get_or_insert(error.to_string());
+        match (self.roll_back)(&mut connection) {
+            Ok(()) => self.outcome.lock().undone += 1,
+            Err(error) => drop(self.outcome.lock().failed.get_or_insert(text_of(&error))),
         }
         self.manager.close(connection);
     }

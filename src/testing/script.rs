@@ -230,7 +230,7 @@ impl<E> Script<E> {
         self.of(call, |acts| acts.calls)
     }
 
-    /// How many calls have begun and not ended.
+    /// How many calls wait at their gates.
     #[must_use]
     pub fn under_way(&self, call: Call) -> u32 {
         self.of(call, |acts| acts.under_way)

@@ -82,6 +82,29 @@ fn bad_lines_are_skipped_and_told_with_their_numbers_and_reasons() {
 }
 
 #[test]
+fn lines_are_counted_as_editors_count_them_whatever_they_end_with() {
+    for (text, lines) in [
+        ("id,text\r\n1,good\r\n2\r\n3,\"two\r\nlines\"\r\n4\r\n", [3, 6]),
+        ("id,text\n1,good\n\n\n2\n\r\n3,good\n4", [5, 8]),
+        ("id,text\n\n1\n2,\"\n\n\n\"\n3\n", [3, 8]),
+    ] {
+        let job = Job::new("t.csv", text);
+        let done = job.run(&["--bad-lines", "skip", "--workers", "1"]);
+        let told: Vec<_> = done.err.lines().map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect();
+        assert_eq!(told, lines.map(|line| format!("line {line}")), "{text:?}: {}", done.err);
+    }
+}
+
+#[test]
+fn what_is_no_number_in_a_column_of_numbers_stays_as_it_is() {
+    let mut text = "price\n".to_owned() + &"1.5\n".repeat(2000);
+    text += "NaN\n";
+    let job = Job::new("t.csv", text);
+    assert_eq!(job.run(&[]).code, 0);
+    assert_eq!(job.rows("SELECT price FROM t WHERE typeof(price) <> 'real' ORDER BY 1"), ["NaN"]);
+}
+
+#[test]
 fn the_first_bad_line_is_fatal_unless_it_is_said_otherwise_and_what_was_committed_stays() {
     let mut text = good_csv(1000);
     text.push_str("x,y\n");

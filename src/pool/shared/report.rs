@@ -86,7 +86,8 @@ impl<M: Manager> Core<M> {
         }
         if numbers.waiting > 0 {
             // Those that were handed over to callers who have not woken yet are theirs; under a crowd that may be most.
-            stats.in_use = stats.in_use.max(numbers.ready.saturating_sub(stats.idle + numbers.checking));
+            stats.in_use =
+                stats.in_use.max(numbers.ready.saturating_sub(stats.idle + numbers.checking).min(stats.size));
         }
         stats
     }

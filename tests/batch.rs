@@ -238,7 +238,10 @@ fn a_dead_connection_costs_no_item_where_nothing_was_begun_on_it() {
     let dead = AtomicBool::new(true);
     let begin = |conn: &mut Conn| if dead.swap(false, SeqCst) { Err(Bad(3000)) } else { books.begin(conn) };
     let batch = Batch::new(&pool).transactions(begin, |conn| books.commit(conn), |conn| books.roll_back(conn));
-    let report = batch.chunk(4).run(0..8, |conn, item| Ok::<_, Bad>(books.write(conn, *item)));
+    let report = batch.chunk(4).run(0..8, |conn, item| {
+        books.write(conn, *item);
+        Ok::<_, Bad>(())
+    });
     assert!(report.is_complete(), "{report}");
     assert_eq!((books.committed(), lab.attempts.load(SeqCst)), ((0..8).collect(), 2));
     assert_healthy(&pool);
@@ -251,8 +254,11 @@ fn what_waits_for_its_connection_when_the_batch_is_stopped_is_not_begun() {
     let prepared = AtomicU64::new(0);
     thread::scope(|scope| {
         let batch = scope.spawn(|| {
-            let prepare = |_: &u64| Ok::<_, Bad>(drop(prepared.fetch_add(1, SeqCst)));
-            let work = |_: &mut Conn, _: &u64, (): &()| Ok(gate.pass());
+            let prepare = |item: &u64| Ok::<_, Bad>(*item + prepared.fetch_add(1, SeqCst));
+            let work = |_: &mut Conn, _: &u64, _: &u64| {
+                gate.pass();
+                Ok(())
+            };
             Batch::new(&pool).workers(3).stop_flag(&stop).run_prepared(0..3, prepare, work, drop)
         });
         eventually("one works, and two wait for its connection", || gate.waiting() == 1 && prepared.load(SeqCst) == 3);
@@ -270,7 +276,13 @@ fn a_note_that_fails_is_an_error_also_where_it_settles_nothing_but_failures() {
         assert!(!span.items.is_empty());
         if span.failed.is_empty() { Ok(()) } else { Err(Bad(4000)) }
     });
-    let report = batch.run(0..3, |conn, item| if *item == 1 { Err(Bad(1)) } else { Ok(books.write(conn, *item)) });
+    let report = batch.run(0..3, |conn, item| {
+        if *item == 1 {
+            return Err(Bad(1));
+        }
+        books.write(conn, *item);
+        Ok(())
+    });
     assert_eq!(counts(&report), [3, 2, 1, 0]);
     assert_eq!(failed(&report), [(1, "on_commit: 4000 is bad".to_owned())]);
 }

@@ -285,7 +285,7 @@ fn a_sandbox_that_was_not_rolled_back_never_says_that_it_was() {
     assert!(test.roll_back().expect_err("it panicked").to_string().contains("not rolled back"));
 
     let test = Sandbox::new(open, |()| Ok(()), |()| Ok(()));
-    PooledConnection::into_inner(test.pool().get().expect("a connection"));
+    let () = PooledConnection::into_inner(test.pool().get().expect("a connection"));
     assert!(test.roll_back().expect_err("it is gone").to_string().contains("not rolled back"));
 }
 

@@ -121,6 +121,8 @@ impl Draft {
 
 fn written(field: &'static str, value: Option<String>, longest: usize) -> Result<String, Refused> {
     let Some(value) = value else { return Err(Refused::bad(field, "", "it is missing")) };
+    // A browser sends the ends of lines as two characters, and counts one.
+    let value = value.replace("\r\n", "\n");
     let trimmed = value.trim();
     let length = trimmed.chars().count();
     if trimmed.is_empty() {
@@ -130,8 +132,7 @@ fn written(field: &'static str, value: Option<String>, longest: usize) -> Result
         let why = format!("it has {length} characters, and {longest} are allowed");
         return Err(Refused::bad(field, trimmed, why));
     }
-    // A browser sends the ends of lines as these two.
-    if let Some(control) = trimmed.chars().find(|c| c.is_control() && !matches!(c, '\r' | '\n' | '\t')) {
+    if let Some(control) = trimmed.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
         return Err(Refused::bad(field, trimmed, format!("it has the control character {control:?} in it")));
     }
     Ok(trimmed.to_owned())

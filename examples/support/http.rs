@@ -90,6 +90,8 @@ impl Refusal {
 pub(crate) struct Wire {
     stream: TcpStream,
     longest_body: usize,
+    /// For taking an answer.
+    patience: Duration,
     /// Read and not yet used.
     buffer: Vec<u8>,
 }
@@ -98,8 +100,7 @@ impl Wire {
     /// A client that does not take its answer is given up after `patience`.
     pub(crate) fn new(stream: TcpStream, longest_body: usize, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(patience))?;
-        Ok(Self { stream, longest_body, buffer: Vec::new() })
+        Ok(Self { stream, longest_body, patience, buffer: Vec::new() })
     }
 
     /// Waits for the first byte of a request; `false` when none comes in this time, or ever.
@@ -175,8 +176,10 @@ impl Wire {
 
     fn read_until(&mut self, until: Instant) -> io::Result<()> {
         let left = until.saturating_duration_since(Instant::now());
-        // Zero would be no limit at all.
-        self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
         self.read_on()
     }
 
@@ -204,7 +207,23 @@ impl Wire {
         if !head_only {
             text.push_str(&answer.body);
         }
-        self.stream.write_all(text.as_bytes())
+        // For all of it: one that takes a few bytes now and then is no better than one that takes none.
+        let until = Instant::now() + self.patience;
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_write_timeout(Some(left))?;
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Closes the connection after the last answer. A system that closes one on which something has come in that nobody has

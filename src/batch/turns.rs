@@ -23,6 +23,7 @@ impl Turns {
             self.given_back.wait(&mut free);
         }
         *free -= 1;
+        drop(free);
         Turn(self)
     }
 }

@@ -170,7 +170,13 @@ pub(super) fn now() -> Instant {
 
 /// Tells a handler, and keeps its panic from the pool: a checkin may happen while a thread unwinds already.
 pub(super) fn tell(handler: &dyn HandleEvent, event: impl FnOnce(&dyn HandleEvent)) {
-    if catch_unwind(AssertUnwindSafe(|| event(handler))).is_err() {
+    let Err(thrown) = catch_unwind(AssertUnwindSafe(|| event(handler))) else { return };
+    // What it has thrown, and how it prints, are the handler's too.
+    let again = catch_unwind(AssertUnwindSafe(|| {
+        drop(thrown);
         log::error!("the event handler {handler:?} panicked");
+    }));
+    if let Err(again) = again {
+        std::mem::forget(again);
     }
 }

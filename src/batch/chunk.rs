@@ -79,10 +79,12 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
     where
         P: Fn(&T) -> Result<V, E>,
     {
-        for slot in slots {
+        for index in 0..slots.len() {
             if self.brake.is_on() {
+                forget(slots);
                 return false;
             }
+            let Some(slot) = slots.get_mut(index) else { break };
             let error = match catch_unwind(AssertUnwindSafe(|| (self.prepare)(&slot.item))) {
                 Ok(Ok(prepared)) => {
                     slot.prepared = Some(prepared);
@@ -114,7 +116,7 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
             let at = first + from as u64;
             // What is done of a chunk in parts is finished.
             match self.attempt(at, part, until == all && from == 0) {
-                Attempt::NotBegun => return,
+                Attempt::NotBegun => return forget(part),
                 Attempt::Done => (from, until) = (until, slots.len()),
                 Attempt::Failed(index, error) => {
                     let goes_on = self.brake.goes_on_after(&error, 1);
@@ -206,6 +208,11 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
         }
         ended
     }
+}
+
+/// Nothing of this was begun: what has failed while it was prepared is left, too, and no commit has told of it.
+fn forget<T, V, R, E>(slots: &mut [Slot<T, V, R, E>]) {
+    slots.iter_mut().for_each(|slot| slot.result = None);
 }
 
 fn span<T, V, R, E>(first: u64, part: &[Slot<T, V, R, E>]) -> Span {

@@ -56,16 +56,7 @@ impl<M: ManageConnection> Pool<M> {
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, Error> {
         let start = self.listened().then(now);
-        // Who does not wait still gets what is idle, however long its test takes, as in r2d2.
-        let idle = if timeout.is_zero() { drop_in::try_get_checked(&self.0) } else { None };
-        if idle.is_none() && timeout.is_zero() {
-            drop_in::open_ahead(&self.0);
-        }
-        // Not a closure: the caller's source line would be lost.
-        let lent = match idle {
-            Some(guard) => Ok(guard),
-            None => self.0.get_timeout(timeout),
-        };
+        let lent = if timeout.is_zero() { self.get_at_once() } else { self.0.get_timeout(timeout) };
         match lent {
             Ok(guard) => Ok(PooledConnection::lent(guard, start)),
             Err(error) => {
@@ -126,6 +117,16 @@ impl<M: ManageConnection> Pool<M> {
     #[must_use]
     pub fn connection_timeout(&self) -> Duration {
         self.0.manager().config.connection_timeout
+    }
+
+    /// What is idle, however long its test takes, as in r2d2. Where nothing is, one is opened for the next who asks.
+    #[track_caller]
+    fn get_at_once(&self) -> Result<millpond::PooledConnection<Adapter<M>>, millpond::Error> {
+        if let Some(idle) = drop_in::try_get_checked(&self.0) {
+            return Ok(idle);
+        }
+        drop_in::open_ahead(&self.0);
+        self.0.get_timeout(Duration::ZERO)
     }
 
     fn listened(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The program, a folder for its files, and the database that it has filled.
 
-use crate::support::Folder;
+use crate::support::{Folder, built_example};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -52,7 +52,7 @@ impl Job {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(built_example("batch"));
         command.current_dir(self.folder.path()).args(args).env_remove("MILLPOND_BATCH_GATE");
         command
     }
@@ -81,15 +81,6 @@ impl Job {
     fn database(&self) -> Connection {
         Connection::open(self.file("t.db")).expect("it opens")
     }
-}
-
-/// Beside the folder of this test there is that of the examples, which `cargo test` builds.
-fn program() -> PathBuf {
-    let this = std::env::current_exe().expect("a program has a path");
-    let profile = this.parent().and_then(|deps| deps.parent()).expect("target/debug/deps/this");
-    let program = profile.join("examples/batch");
-    assert!(program.exists(), "{} is not there: cargo build --example batch", program.display());
-    program
 }
 
 /// The program at work; killed when it is dropped.

@@ -1,11 +1,12 @@
 //! What the server is started with.
 
-use crate::process::{Server, program};
+use crate::process::Server;
+use crate::support::built_example;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
 fn run(flags: &[&str]) -> Output {
-    Command::new(program()).args(flags).output().expect("it is built")
+    Command::new(built_example("server")).args(flags).output().expect("it is built")
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! A server that runs, and what it is asked and says.
 
-use crate::support::{Folder, LONG};
+use crate::support::{Folder, LONG, built_example};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use ureq::Agent;
 
 /// Ends the server when the tests end in whatever way: the kernel closes the pipe that this shell reads from.
@@ -44,32 +42,11 @@ pub(crate) fn soon(what: &str, mut so: impl FnMut() -> bool) {
     panic!("never so: {what}");
 }
 
-/// The program that the tests are about. `cargo test` builds it, but not where it is told to test this file alone.
-pub(crate) fn program() -> PathBuf {
-    let this = std::env::current_exe().expect("a program knows where it is");
-    let folder = this.parent().and_then(Path::parent).expect("it is in `deps`, in the folder of a profile");
-    let program = folder.join("examples").join(format!("server{}", std::env::consts::EXE_SUFFIX));
-    let built = fs::metadata(&program).and_then(|of| of.modified()).ok();
-    let written = sources().into_iter().filter_map(|file| fs::metadata(file).ok()?.modified().ok()).max();
-    assert!(
-        built >= written.or(Some(SystemTime::UNIX_EPOCH)),
-        "{} is not there, or older than its source: cargo build --example server",
-        program.display()
-    );
-    program
-}
-
-fn sources() -> Vec<PathBuf> {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let parts = fs::read_dir(examples.join("server")).expect("the example is there").flatten();
-    parts.map(|part| part.path()).chain([examples.join("server.rs"), examples.join("support/http.rs")]).collect()
-}
-
 impl Server {
     /// On a free port, over a file of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let folder = Folder::new();
-        let mut child = Command::new(program())
+        let mut child = Command::new(built_example("server"))
             .args(["--port", "0", "--database"])
             .arg(folder.file("book.db"))
             .args(flags)

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses its own part")]
 
+mod example;
 pub mod folder;
 
+pub use example::built_example;
 pub use folder::Folder;
 
 pub use millpond::testing::{Gate, assert_lends_all as assert_healthy, eventually, settle};

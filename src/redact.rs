@@ -20,30 +20,52 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
     if !text.contains("://") && !text.contains(['=', ':']) {
         return Cow::Borrowed(text);
     }
+    let Some(mut clean) = masked(text) else { return Cow::Borrowed(text) };
+    // What was a URL may be none any more, and no longer hide what stands behind it. There is an end of it: each round either
+    // takes away more of the text or changes nothing.
+    while let Some(cleaner) = masked(&clean).filter(|cleaner| *cleaner != clean) {
+        clean = cleaner;
+    }
+    Cow::Owned(clean)
+}
+
+/// The text with a mask in the place of each secret, if there is one.
+fn masked(text: &str) -> Option<String> {
     let mut secrets = user_infos(text);
     secrets.extend(values(text));
     if secrets.is_empty() {
-        return Cow::Borrowed(text);
+        return None;
     }
     secrets.sort_unstable();
     let mut clean = String::with_capacity(text.len());
     let mut from = 0;
-    for (start, end) in secrets {
-        if start < from {
-            // Within the one before; what reaches beyond it is a host.
-            continue;
+    let mut host_until = 0;
+    for Secret { start, end, host_before } in secrets {
+        if start >= from {
+            clean.push_str(text.get(from..start).unwrap_or_default());
+            clean.push_str(MASK);
+            from = end;
+            host_until = host_before;
+        } else if start >= host_until {
+            from = from.max(end);
         }
-        clean.push_str(text.get(from..start).unwrap_or_default());
-        clean.push_str(MASK);
-        from = end;
     }
     clean.push_str(text.get(from..).unwrap_or_default());
-    Cow::Owned(clean)
+    Some(clean)
+}
+
+/// Where a secret stands.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Secret {
+    start: usize,
+    end: usize,
+    /// What begins within this one and before that place, and reaches beyond this one, reaches into the name of a host.
+    host_before: usize,
 }
 
 /// Where URLs have passwords: from the first colon after `://` to the last `@` of the URL. One that nobody has encoded may
 /// hold anything but white space and what URLs are quoted with.
-fn user_infos(text: &str) -> Vec<(usize, usize)> {
+fn user_infos(text: &str) -> Vec<Secret> {
     text.match_indices("://")
         .filter_map(|(at, separator)| {
             let scheme = text.get(..at)?;
@@ -55,13 +77,15 @@ fn user_infos(text: &str) -> Vec<(usize, usize)> {
             let url = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
             let at = url.rfind('@')?;
             let colon = url.get(..at)?.find(':')?;
-            (colon + 1 < at).then_some((begin + colon + 1, begin + at))
+            let path = url.find(['/', '?', '#']).unwrap_or(url.len());
+            let secret = Secret { start: begin + colon + 1, end: begin + at, host_before: begin + path };
+            (secret.start < secret.end).then_some(secret)
         })
         .collect()
 }
 
 /// Where values of secret words stand.
-fn values(text: &str) -> Vec<(usize, usize)> {
+fn values(text: &str) -> Vec<Secret> {
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     for word in SECRET_WORDS {
@@ -76,17 +100,17 @@ fn values(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// The value that follows a word: after `=` or `:`, with quotes and blanks around them, and `Some(` before it.
-fn value_after(text: &str, word_end: usize) -> Option<(usize, usize)> {
+fn value_after(text: &str, word_end: usize) -> Option<Secret> {
     let rest = text.get(word_end..)?;
     let sign = rest.trim_start_matches([' ', '"', '\'']);
     let value = sign.strip_prefix(['=', ':'])?.trim_start_matches(' ');
     let value = value.strip_prefix("Some(").unwrap_or(value);
     let begin = text.len() - value.len();
-    let span = match value.chars().next()? {
+    let (start, end) = match value.chars().next()? {
         quote @ ('"' | '\'') => (begin + 1, begin + 1 + quoted_end(value.get(1..)?, quote)),
         _ => (begin, begin + bare_end(value)),
     };
-    (span.0 < span.1).then_some(span)
+    (start < end).then_some(Secret { start, end, host_before: 0 })
 }
 
 /// Where a quoted value ends: at the quote, unless that is escaped or doubled.
@@ -131,6 +155,9 @@ mod tests {
             ("http://db/?user=a&db_password=s3cr3t&x=1", "http://db/?user=a&db_password=***&x=1"),
             ("Server=db;Pwd=s3cr3t;Uid=a", "Server=db;Pwd=***;Uid=a"),
             ("mysql://a:password=s3cr3t@db", "mysql://a:***@db"),
+            ("http://db:80/?password=s3cr3t@s3cr3t", "http://db:***"),
+            (r#"token=a"password="s3cr3t s3cr3t""#, "token=***"),
+            ("pass://&pass:s3cr3t@s3cr3t", "pass:***&pass:***"),
             ("redis://:o'brien@db", "redis://:***@db"),
             ("no route to 'redis://:s3cr3t@db'", "no route to 'redis://:***@db'"),
             ("password=a,b;c host=db", "password=*** host=db"),

@@ -71,8 +71,11 @@ fn lent_to_another_thread<M: Manager>(pool: &Pool<M>) -> Result<PooledConnection
     let pool = pool.clone();
     // Who listens may have gone by then, and the connection goes home.
     let borrow = move || drop(tell.send(pool.get_timeout(PATIENCE)));
-    Builder::new().name("millpond-testing".to_owned()).spawn(borrow).expect("a thread can be started");
-    told.recv_timeout(PATIENCE + PATIENCE / 10).map_err(|_| None)?.map_err(Some)
+    let thread = Builder::new().name("millpond-testing".to_owned()).spawn(borrow).expect("a thread can be started");
+    let lent = told.recv_timeout(PATIENCE + PATIENCE / 10).map_err(|_| None)?;
+    // It has a handle of the pool, which is not to outlive the check.
+    thread.join().expect("it has done its work");
+    lent.map_err(Some)
 }
 
 /// What does not add up in these numbers of a pool at rest; nothing if all is well.

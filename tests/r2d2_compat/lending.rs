@@ -26,8 +26,17 @@ fn build_returns_when_all_wanted_connections_are_open() {
 
 #[test]
 fn who_does_not_wait_has_a_connection_opened_for_the_next() {
-    let pool = Pool::builder().max_size(2).min_idle(Some(0)).build(Fake::new()).unwrap();
+    let door = Door::default();
+    let manager = Fake::new().connecting({
+        let door = door.clone();
+        move |_| {
+            door.pass();
+            Ok(())
+        }
+    });
+    let pool = Pool::builder().max_size(2).min_idle(Some(0)).build(manager).unwrap();
     assert!(pool.get_timeout(Duration::ZERO).is_err());
+    door.open();
     eventually("a connection that nobody waits for", || pool.state().idle_connections == 1);
     assert!(pool.get_timeout(Duration::ZERO).is_ok());
 }

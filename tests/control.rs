@@ -2,7 +2,7 @@
 
 mod support;
 
-use millpond::testing::HandClock;
+use millpond::testing::{Act, Call, Gate, HandClock, Script};
 use millpond::{CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -237,6 +237,22 @@ fn a_pause_and_a_refresh_leave_no_connection_open_and_wait_idle_says_who_has_one
     eventually("none is open, and none is opened for the minimum", || lab.live.load(SeqCst) == 0);
     pool.maintain();
     assert_eq!(pool.stats().size, 0);
+    pool.resume();
+    assert_healthy(&pool);
+}
+
+#[test]
+fn a_pool_is_idle_while_a_connection_is_being_opened() {
+    let script = Script::new();
+    let gate = Gate::new();
+    let pool = Pool::builder(script.manager()).min_idle(1).build().expect("it connects");
+    script.set(Call::Connect, Act::hang(&gate));
+    PooledConnection::discard(pool.get().expect("idle"));
+    eventually("another is being opened", || pool.stats().connecting == 1);
+    pool.pause();
+    pool.wait_idle(LONG).expect("nobody has one");
+    assert_eq!(pool.stats().connecting, 1);
+    gate.open();
     pool.resume();
     assert_healthy(&pool);
 }

@@ -284,3 +284,30 @@ impl<M: Manager> Pool<M> {
         sweep::tend(&self.core, self.core.clock.now());
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use crate::clock::Moment;
+    use crate::manager::FnManager;
+    use crate::{Maintenance, Pool, Validation};
+    use std::io;
+    use std::time::Duration;
+
+    #[test]
+    fn the_upkeep_of_a_pool_without_connections_is_never_due() {
+        let manager = FnManager::new(|| Ok::<_, io::Error>(())).check(|()| Ok(()));
+        let pool = Pool::builder(manager)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .validation(Validation::Always)
+            .keepalive(Some(Duration::from_secs(60)))
+            .maintenance(Maintenance::Manual)
+            .build_lazy()
+            .expect("good settings");
+        pool.maintain();
+        assert_eq!(pool.core.alarm.due(), Moment::NEVER);
+        drop(pool.get().expect("it connects"));
+        pool.maintain();
+        assert!(pool.core.alarm.due() < Moment::NEVER);
+    }
+}

@@ -35,7 +35,7 @@ impl Deaths {
         // Forward in time from the wish: the nearest planned death that is too close decides where to look next.
         while death > earliest {
             let near = death.before(gap)..death.after(gap);
-            let Some(other) = self.0.range(near).find(|&&other| distance(other, death) < gap) else { break };
+            let Some(other) = self.0.range(near).find(|other| other.after(gap) > death) else { break };
             death = other.before(gap);
         }
         if death <= earliest {
@@ -89,10 +89,6 @@ fn gap(lifetime: Duration, size: u32) -> Duration {
     Duration::from_secs_f64(wanted.min(possible).min(1.0))
 }
 
-fn distance(a: Moment, b: Moment) -> Duration {
-    a.since(b).max(b.since(a))
-}
-
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
@@ -111,6 +107,15 @@ mod tests {
             let within = planned.iter().skip(first).take_while(|&&at| at < from + 1.0).count();
             assert!(within <= 20, "{within} die within a second of {from}");
         }
+    }
+
+    #[test]
+    fn where_there_is_room_it_is_as_drawn_or_a_second_before_the_next_one() {
+        let at = |seconds| Moment::ZERO.after(Duration::from_secs(seconds));
+        let mut deaths = Deaths::default();
+        let mut plan = |random| deaths.plan(at(10), Duration::from_secs(100), 2, random);
+        assert_eq!((plan(0.0), plan(0.1)), (at(110), at(109)), "a second apart is enough");
+        assert_eq!(plan(0.05), at(108));
     }
 
     #[test]

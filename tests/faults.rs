@@ -189,6 +189,8 @@ fn failing_checks_end_in_their_own_error_and_are_replaced() {
     assert!(error.source().is_some_and(|cause| cause.is::<Refused>()));
     lab.invalid.store(false, SeqCst);
     lab.refuse.store(false, SeqCst);
+    // There may have been another attempt in vain, and the pause after that is not over yet.
+    clock.advance(IDLE_FOR_LONG);
     assert_healthy(&pool);
 }
 

@@ -22,13 +22,15 @@ fn after_one_failed_check_nobody_meets_another_dead_connection() {
     let conn = pool.get_timeout(LONG).expect("a new one");
     assert!(conn.number > 50);
     come_to_rest(&pool);
-    assert_eq!(lab.checks.load(SeqCst), 50, "each of the old ones was checked once");
+    assert_eq!(pool.stats().check_failures, 50, "each of the old ones was checked once");
     assert_eq!(pool.stats().closed.by(CloseReason::Invalid), 50);
+    // On a clock that stands still, a new one may be as old as the last failure, and be checked as well.
+    let checks = lab.checks.load(SeqCst);
     drop(conn);
     for _ in 0..50 {
         assert!(pool.get_timeout(LONG).expect("lent").number > 50);
     }
-    assert_eq!((lab.checks.load(SeqCst), pool.stats().timeouts), (50, 0));
+    assert_eq!((lab.checks.load(SeqCst), pool.stats().timeouts), (checks, 0));
     assert_healthy(&pool);
 }
 

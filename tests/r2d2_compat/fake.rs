@@ -122,6 +122,15 @@ impl Fake {
         self
     }
 
+    /// Each attempt waits until the door is open, and succeeds.
+    pub(crate) fn connecting_behind(self, door: &Door) -> Self {
+        let door = door.clone();
+        self.connecting(move |_| {
+            door.pass();
+            Ok(())
+        })
+    }
+
     pub(crate) fn checking(mut self, f: impl Fn(&mut Conn) -> Result<(), Complaint> + Send + Sync + 'static) -> Self {
         self.check = Box::new(f);
         self

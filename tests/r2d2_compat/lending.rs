@@ -27,13 +27,7 @@ fn build_returns_when_all_wanted_connections_are_open() {
 #[test]
 fn who_does_not_wait_has_a_connection_opened_for_the_next() {
     let door = Door::default();
-    let manager = Fake::new().connecting({
-        let door = door.clone();
-        move |_| {
-            door.pass();
-            Ok(())
-        }
-    });
+    let manager = Fake::new().connecting_behind(&door);
     let pool = Pool::builder().max_size(2).min_idle(Some(0)).build(manager).unwrap();
     assert!(pool.get_timeout(Duration::ZERO).is_err());
     door.open();
@@ -76,13 +70,7 @@ fn build_tries_again_when_the_server_refuses_at_first() {
 #[test]
 fn build_unchecked_returns_before_the_server_answers_and_fills_up_by_itself() {
     let door = Door::default();
-    let manager = Fake::new().connecting({
-        let door = door.clone();
-        move |_| {
-            door.pass();
-            Ok(())
-        }
-    });
+    let manager = Fake::new().connecting_behind(&door);
     let pool = Pool::builder().max_size(3).min_idle(Some(2)).build_unchecked(manager);
     assert_eq!(pool.state().connections, 0, "nothing is open yet");
     assert!(pool.try_get().is_none());
@@ -226,13 +214,7 @@ fn get_waits_as_long_as_the_connection_time_out_says() {
 #[test]
 fn a_connect_that_comes_too_late_for_its_caller_serves_the_next_one() {
     let door = Door::default();
-    let manager = Fake::new().connecting({
-        let door = door.clone();
-        move |_| {
-            door.pass();
-            Ok(())
-        }
-    });
+    let manager = Fake::new().connecting_behind(&door);
     let seen = manager.seen.clone();
     let pool = Pool::builder().max_size(1).min_idle(Some(0)).build(manager).unwrap();
     assert!(pool.get_timeout(SOON).is_err());

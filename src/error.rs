@@ -70,6 +70,7 @@ pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    pool: Option<Arc<str>>,
     text: Text,
     stats: Option<Stats>,
     holders: Vec<Lease>,
@@ -91,19 +92,14 @@ enum Text {
     Said(String),
     /// The same, of a deadline that has passed.
     SaidLate(String),
-    TimedOut {
-        pool: Arc<str>,
-        wait: Wait,
-    },
+    TimedOut(Wait),
     /// `ready` of `wanted` connections were open.
     NotReady {
-        pool: Arc<str>,
         waited: Duration,
         ready: u32,
         wanted: u32,
     },
     StillHeld {
-        pool: Arc<str>,
         waited: Duration,
         closed: bool,
     },
@@ -120,6 +116,24 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         !matches!(self.0.text, Text::Said(_))
+    }
+
+    /// The [name](crate::Builder::name) of the pool that the error is about, unless it is about settings, or about several pools.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::Pool;
+    ///
+    /// let pool = Pool::builder(|| Ok::<_, std::io::Error>(())).name("orders").build_lazy()?;
+    /// pool.close();
+    /// let error = pool.get().unwrap_err();
+    /// assert_eq!(error.pool(), Some("orders")); // for an answer or a metric: which pool could not serve
+    /// # Ok::<(), millpond::Error>(())
+    /// ```
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.0.pool.as_deref()
     }
 
     /// The pool's numbers at that moment, where the error is about a pool's state.
@@ -146,59 +160,69 @@ impl Error {
         text
     }
 
+    /// Where no pool is to be named.
     pub(crate) fn plain(kind: ErrorKind, text: String) -> Self {
         Self::with_cause(kind, text, None)
     }
 
     pub(crate) fn with_cause(kind: ErrorKind, text: String, cause: Option<Cause>) -> Self {
-        Self(Arc::new(Inner { kind, text: Text::Said(text), stats: None, holders: Vec::new(), cause }))
+        Self::said(None, kind, text, cause)
+    }
+
+    pub(crate) fn of(pool: &Arc<str>, kind: ErrorKind, text: String) -> Self {
+        Self::said(Some(pool), kind, text, None)
+    }
+
+    pub(crate) fn said(pool: Option<&Arc<str>>, kind: ErrorKind, text: String, cause: Option<Cause>) -> Self {
+        let (text, stats, holders) = (Text::Said(text), None, Vec::new());
+        Self(Arc::new(Inner { kind, pool: pool.cloned(), text, stats, holders, cause }))
     }
 
     /// For fronts over many pools: a deadline has passed, and these hold what was waited for.
     pub(crate) fn late(kind: ErrorKind, text: String, holders: Vec<Lease>) -> Self {
-        Self(Arc::new(Inner { kind, text: Text::SaidLate(text), stats: None, holders, cause: None }))
+        Self(Arc::new(Inner { kind, pool: None, text: Text::SaidLate(text), stats: None, holders, cause: None }))
     }
 
-    pub(crate) fn closed(pool: &str) -> Self {
-        Self::plain(ErrorKind::Closed, format!("the pool {pool:?} is closed"))
+    pub(crate) fn closed(pool: &Arc<str>) -> Self {
+        Self::of(pool, ErrorKind::Closed, format!("the pool {pool:?} is closed"))
     }
 
-    pub(crate) fn forked(pool: &str) -> Self {
+    pub(crate) fn forked(pool: &Arc<str>) -> Self {
         let text = format!(
             "the pool {pool:?} belongs to the process that this one was forked off; its connections are shared with that \
              process and cannot be used here: build a pool after the fork"
         );
-        Self::plain(ErrorKind::Forked, text)
+        Self::of(pool, ErrorKind::Forked, text)
     }
 
     /// A thread that could not be started.
-    pub(crate) fn no_thread(pool: &str, error: std::io::Error) -> Self {
+    pub(crate) fn no_thread(pool: &Arc<str>, error: std::io::Error) -> Self {
         let text = format!("the pool {pool:?} cannot start its upkeep thread");
-        Self::with_cause(ErrorKind::Connect, text, Some(Arc::new(error)))
+        Self::said(Some(pool), ErrorKind::Connect, text, Some(Arc::new(error)))
     }
 
-    pub(crate) fn unbound(pool: &str) -> Self {
+    pub(crate) fn unbound(pool: &Arc<str>) -> Self {
         let text = format!("no connection of {pool:?} is bound to this thread, and borrowing another one is forbidden");
-        Self::plain(ErrorKind::Unbound, text)
+        Self::of(pool, ErrorKind::Unbound, text)
     }
 
     /// The connection that was bound to the thread was closed.
-    pub(crate) fn binding_lost(pool: &str) -> Self {
+    pub(crate) fn binding_lost(pool: &Arc<str>) -> Self {
         let text = format!(
             "the connection of {pool:?} that was bound to this thread was lost to a panic: what was begun on it cannot go on"
         );
-        Self::plain(ErrorKind::Unbound, text)
+        Self::of(pool, ErrorKind::Unbound, text)
     }
 
     /// The connection that is bound to the thread is in use.
-    pub(crate) fn used_above(pool: &str, by: &Location<'_>) -> Self {
+    pub(crate) fn used_above(pool: &Arc<str>, by: &Location<'_>) -> Self {
         let text = format!(
             "the connection of {pool:?} that is bound to this thread is in use by the closure that was called at {}:{}: pass \
              the connection on from there",
             by.file(),
             by.line()
         );
-        Self::plain(ErrorKind::Deadlock, text)
+        Self::of(pool, ErrorKind::Deadlock, text)
     }
 
     /// All that is wrong with the settings, in one error.
@@ -206,12 +230,9 @@ impl Error {
         Self::plain(ErrorKind::Config, format!("unusable settings: {}", problems.join("; ")))
     }
 
-    pub(crate) fn permanent(pool: &str, cause: Cause) -> Self {
-        Self::with_cause(
-            ErrorKind::Connect,
-            format!("cannot open a connection for {pool:?}, and trying again would not help"),
-            Some(cause),
-        )
+    pub(crate) fn permanent(pool: &Arc<str>, cause: Cause) -> Self {
+        let text = format!("cannot open a connection for {pool:?}, and trying again would not help");
+        Self::said(Some(pool), ErrorKind::Connect, text, Some(cause))
     }
 
     /// The error of somebody whose deadline passed.
@@ -223,17 +244,17 @@ impl Error {
         holders: Vec<Lease>,
         cause: Option<Cause>,
     ) -> Self {
-        let text = Text::TimedOut { pool: Arc::clone(pool), wait };
-        Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause }))
+        let (pool, text, stats) = (Some(Arc::clone(pool)), Text::TimedOut(wait), Some(stats));
+        Self(Arc::new(Inner { kind, pool, text, stats, holders, cause }))
     }
 
     /// The error of somebody whom none of several pools could serve: a text about all of them, whether time was over, and
     /// everything else as the last one said it.
     pub(crate) fn of_members(text: String, timed_out: bool, last: &Self) -> Self {
-        let Inner { kind, stats, holders, cause, .. } = &*last.0;
+        let Inner { kind, pool, stats, holders, cause, .. } = &*last.0;
         let text = if timed_out { Text::SaidLate(text) } else { Text::Said(text) };
-        let (stats, holders, cause) = (stats.clone(), holders.clone(), cause.clone());
-        Self(Arc::new(Inner { kind: *kind, text, stats, holders, cause }))
+        let (pool, stats, holders, cause) = (pool.clone(), stats.clone(), holders.clone(), cause.clone());
+        Self(Arc::new(Inner { kind: *kind, pool, text, stats, holders, cause }))
     }
 
     /// The error of somebody who waited for a pool to be ready.
@@ -244,8 +265,8 @@ impl Error {
         stats: Stats,
         cause: Option<Cause>,
     ) -> Self {
-        let text = Text::NotReady { pool: Arc::clone(pool), waited, ready, wanted };
-        Self(Arc::new(Inner { kind: ErrorKind::Connect, text, stats: Some(stats), holders: Vec::new(), cause }))
+        let (kind, pool, text) = (ErrorKind::Connect, Some(Arc::clone(pool)), Text::NotReady { waited, ready, wanted });
+        Self(Arc::new(Inner { kind, pool, text, stats: Some(stats), holders: Vec::new(), cause }))
     }
 
     /// The error of somebody who closed a pool, or waited for it to be idle, and saw connections still out at the deadline.
@@ -255,9 +276,9 @@ impl Error {
         stats: Stats,
         holders: Vec<Lease>,
     ) -> Self {
-        let text = Text::StillHeld { pool: Arc::clone(pool), waited, closed };
         let kind = if closed { ErrorKind::Closed } else { ErrorKind::Exhausted };
-        Self(Arc::new(Inner { kind, text, stats: Some(stats), holders, cause: None }))
+        let (pool, text) = (Some(Arc::clone(pool)), Text::StillHeld { waited, closed });
+        Self(Arc::new(Inner { kind, pool, text, stats: Some(stats), holders, cause: None }))
     }
 }
 
@@ -266,11 +287,12 @@ const HOLDERS_IN_TEXT: usize = 4;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, stats, holders, cause } = &*self.0;
+        let Inner { kind, pool, text, stats, holders, cause } = &*self.0;
+        let pool = pool.as_deref().unwrap_or_default();
         let numbers = stats.as_ref().map(Stats::summary).unwrap_or_default();
         match text {
             Text::Said(text) | Text::SaidLate(text) => f.write_str(text),
-            Text::TimedOut { pool, wait: Wait { waited, own, budget } } => {
+            Text::TimedOut(Wait { waited, own, budget }) => {
                 let waited = waited.as_secs_f64();
                 write!(f, "timed out after {waited:.2} s waiting for a connection from {pool:?} ({numbers})")?;
                 f.write_str(match kind {
@@ -295,7 +317,7 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Text::NotReady { pool, waited, ready, wanted } => {
+            Text::NotReady { waited, ready, wanted } => {
                 let waited = waited.as_secs_f64();
                 write!(
                     f,
@@ -303,7 +325,7 @@ impl fmt::Display for Error {
                 )?;
                 f.write_str(if cause.is_some() { "; connecting fails" } else { "" })
             }
-            Text::StillHeld { pool, waited, closed } => {
+            Text::StillHeld { waited, closed } => {
                 let waited = waited.as_secs_f64();
                 let holders = if holders.is_empty() { "nobody".to_owned() } else { listed(holders) };
                 if *closed {
@@ -326,7 +348,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.0.kind)
             .field("text", &self.to_string())
-            .field("cause", &self.0.cause.as_ref().map(|cause| redact(&cause.to_string()).into_owned()))
+            .field("cause", &self.0.cause.as_ref().map(|cause| text_of(&**cause)))
             .finish_non_exhaustive()
     }
 }

@@ -130,25 +130,25 @@ fn work(first: &Receiver<Job>, idle: Option<Receiver<Job>>) {
 /// Waits until no thread is left, if no pool is, for as long as `more_time` says.
 pub(crate) fn join(mut more_time: impl FnMut() -> bool) -> bool {
     loop {
-        let threads = {
+        let (done, all_done) = {
             let mut crew = CREW.lock();
             crew.forget_parents();
             if crew.pools > 0 {
                 return true;
             }
-            std::mem::take(&mut crew.threads)
+            let (done, busy): (Vec<_>, Vec<_>) = crew.threads.drain(..).partition(JoinHandle::is_finished);
+            crew.threads = busy;
+            // A callback that runs on one of these threads may close the pool; it cannot wait for itself.
+            let own = std::thread::current().id();
+            (done, crew.threads.iter().all(|thread| thread.thread().id() == own))
         };
-        let (done, mut busy): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
-        // A callback that runs on one of these threads may close the pool; it cannot wait for itself.
-        busy.retain(|thread| thread.thread().id() != std::thread::current().id());
         for thread in done {
             // A thread's panic has been reported where it happened.
             drop(thread.join());
         }
-        if busy.is_empty() {
+        if all_done {
             return true;
         }
-        CREW.lock().threads.extend(busy);
         if !more_time() {
             return false;
         }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use millpond::{ErrorKind, Fairness, FnManager, Manager, Pool, PooledConnection, Validation};
+use millpond::{Error, ErrorKind, Fairness, FnManager, Manager, Nested, Pool, PooledConnection, Validation};
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
@@ -296,4 +296,47 @@ fn an_error_is_cloneable_sendable_and_says_what_it_is() {
     assert!(error.source().is_some_and(|cause| cause.is::<Refused>()));
     assert!(error.to_string().contains("\"orders\""), "{error}");
     assert!(!error.to_string().contains("refused (attempt"), "the source is not in the text: {error}");
+}
+
+#[test]
+fn an_error_names_its_pool_as_data_and_in_its_text() {
+    const SHORT: Duration = Duration::from_millis(20);
+    let lab = Lab::new();
+    let build = |max| Pool::builder(lab.manager()).name("orders").max_size(max).connection_timeout(SHORT);
+    let mut errors = Vec::new();
+
+    let pool = build(1).nested(Nested::Deny).build().expect("it connects");
+    errors.push(pool.get_many(2).expect_err("more than there may be"));
+    let held = pool.get().expect("idle");
+    errors.push(pool.get().expect_err("nested"));
+    let other = pool.clone();
+    errors.push(thread::spawn(move || other.get().expect_err("exhausted")).join().expect("no panic"));
+    errors.push(pool.close_and_wait(SHORT).expect_err("held"));
+    drop(held);
+    errors.push(pool.get().expect_err("closed"));
+
+    let pool = build(1).max_waiting(Some(0)).build().expect("it connects");
+    let held = pool.get().expect("idle");
+    errors.push(pool.get().expect_err("nobody may wait"));
+    drop(held);
+    pool.pause_and_reject();
+    errors.push(pool.get().expect_err("paused"));
+
+    lab.refuse.store(true, SeqCst);
+    errors.push(build(1).build().expect_err("it refuses"));
+    lab.permanent.store(true, SeqCst);
+    errors.push(build(1).build_lazy().expect("the settings are good").get().expect_err("for good"));
+    let mut kinds = errors.iter().map(Error::kind).collect::<Vec<_>>();
+    kinds.dedup();
+    {
+        use ErrorKind::{Closed, Config, Connect, Deadlock, Exhausted, Overloaded, Paused};
+        assert_eq!(kinds, [Config, Deadlock, Exhausted, Closed, Overloaded, Paused, Connect]);
+    }
+    for error in &errors {
+        assert_eq!(error.pool(), Some("orders"), "{error}");
+        assert!(error.to_string().contains("\"orders\""), "{error}");
+    }
+
+    let error = build(0).build().expect_err("no connections at all");
+    assert_eq!((error.kind(), error.pool()), (ErrorKind::Config, None), "there is no pool yet: {error}");
 }

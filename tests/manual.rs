@@ -6,8 +6,8 @@ mod support;
 use millpond::testing::HandClock;
 use millpond::{CloseReason, ErrorKind, FnManager, Maintenance, Pool, RetryPolicy, Validation, WarmUp};
 use std::error::Error as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use support::{LONG, Lab, Refused, assert_healthy, eventually};
@@ -44,6 +44,44 @@ fn a_pool_without_threads_does_everything_on_its_callers() {
     }
     pool.close_and_wait(LONG).expect("nothing is left");
     eventually("the threads are gone", || own_threads() == 0);
+    the_last_pool_is_closed_when_the_threads_have_ended();
+}
+
+fn the_last_pool_is_closed_when_the_threads_have_ended() {
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    static ENDED: AtomicU32 = AtomicU32::new(0);
+    /// Lives as long as the helper thread that has used it.
+    struct Slow;
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(50));
+            ENDED.fetch_add(1, SeqCst);
+        }
+    }
+    thread_local! {
+        static SLOW: Slow = {
+            BEGUN.fetch_add(1, SeqCst);
+            Slow
+        };
+    }
+    let (go, hold) = mpsc::channel::<()>();
+    let hold = Mutex::new(hold);
+    let slow = move || {
+        SLOW.with(|_| ());
+        hold.lock().expect("no panic").recv().expect("it may go on");
+        Ok::<_, std::io::Error>(())
+    };
+    let pool = Pool::builder(slow).connection_timeout(LONG).build_lazy().expect("the settings are good");
+    let other = Pool::builder(|| Ok::<_, std::io::Error>(())).build().expect("it connects");
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| drop(pool.get().expect("it connects at last")));
+        eventually("a helper connects", || BEGUN.load(SeqCst) == 1);
+        other.close_and_wait(LONG).expect("a helper of another pool is not waited for");
+        go.send(()).expect("it waits");
+        caller.join().expect("no panic");
+    });
+    pool.close_and_wait(LONG).expect("nothing is left");
+    assert_eq!((BEGUN.load(SeqCst), ENDED.load(SeqCst)), (1, 1));
 }
 
 fn everything_happens_on_the_caller() {

@@ -140,7 +140,7 @@ fn model_a_budget_gets_back_what_a_closed_pool_had() {
             thread::spawn(move || put(&rack, borrow_for_ever(&rack, false)))
         };
         let rack = &sharers[0].rack;
-        close_all(rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed);
+        close_all(rack, rack.close(&Error::closed(&Arc::from("model"))).1, CloseReason::PoolClosed);
         waiter.join().expect("no panic");
         shared_at_rest(&budget, &sharers);
     });

@@ -259,7 +259,7 @@ fn model_nothing_is_left_on_the_shelf_of_a_closed_pool() {
             let rack = Arc::clone(&rack);
             thread::spawn(move || put(&rack, token))
         };
-        close_all(&rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed);
+        close_all(&rack, rack.close(&Error::closed(&Arc::from("model"))).1, CloseReason::PoolClosed);
         returner.join().expect("no panic");
         at_rest(&rack, 0);
     });
@@ -282,7 +282,7 @@ fn model_who_is_sent_to_another_pool_takes_nothing_along() {
                 })
             });
             put(&rack, token);
-            rack.fail_waiters(&Error::closed("model"), false);
+            rack.fail_waiters(&Error::closed(&Arc::from("model")), false);
             mover.join().expect("no panic");
             stayer.join().expect("no panic");
             at_rest(&rack, 1);
@@ -306,7 +306,7 @@ fn model_a_close_fails_every_waiter() {
             };
             let closer = {
                 let rack = Arc::clone(&rack);
-                thread::spawn(move || close_all(&rack, rack.close(&Error::closed("model")).1, CloseReason::PoolClosed))
+                thread::spawn(move || close_all(&rack, rack.close(&Error::closed(&Arc::from("model"))).1, CloseReason::PoolClosed))
             };
             put(&rack, token);
             waiter.join().expect("no panic");

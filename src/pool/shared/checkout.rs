@@ -415,7 +415,7 @@ impl<M: Manager> Core<M> {
             "no connection from {name:?}: connecting has failed for {away:.2} s ({failures} attempts), the next attempt is \
              in {next:.2} s"
         );
-        Error::with_cause(ErrorKind::Connect, text, Some(cause))
+        Error::said(Some(name), ErrorKind::Connect, text, Some(cause))
     }
 
     /// Counts a caller that is sent away before its deadline, with this error, unless that is because the pool is closed.
@@ -431,7 +431,7 @@ impl<M: Manager> Core<M> {
 
     /// The error of somebody who comes to a pool that is paused and takes nobody.
     pub(crate) fn paused(&self) -> Error {
-        Error::plain(ErrorKind::Paused, format!("the pool {:?} is paused", self.name))
+        Error::of(&self.name, ErrorKind::Paused, format!("the pool {:?} is paused", self.name))
     }
 
     fn refused(&self, refusal: Refusal) -> Error {
@@ -446,7 +446,7 @@ impl<M: Manager> Core<M> {
                 self.counters.overloads.add();
                 let waiting = self.rack.numbers().waiting;
                 let text = format!("too many callers wait for a connection from {:?} already ({waiting})", self.name);
-                let error = self.turned_away(Error::plain(ErrorKind::Overloaded, text));
+                let error = self.turned_away(Error::of(&self.name, ErrorKind::Overloaded, text));
                 self.emit(|handler, pool| handler.timed_out(pool, &error));
                 error
             }

@@ -26,12 +26,12 @@ impl<M: Manager> Core<M> {
         let max = self.rack.numbers().max_size;
         if count > max as usize {
             let text = format!("{count} connections were asked for at once, but max_size of {:?} is {max}", self.name);
-            return Err(Error::plain(ErrorKind::Config, text));
+            return Err(Error::of(&self.name, ErrorKind::Config, text));
         }
         if let Some(limit) = self.rack.account.as_ref().map(Account::limit).filter(|limit| count > *limit as usize) {
             let text =
                 format!("{count} connections of {:?} were asked for at once, but its budget is {limit}", self.name);
-            return Err(Error::plain(ErrorKind::Config, text));
+            return Err(Error::of(&self.name, ErrorKind::Config, text));
         }
         // Of all pools of the budget, or two of them would hold what the other lacks.
         let gathering = self.rack.account.as_ref().map_or(&self.gathering, Account::gathering);

@@ -34,7 +34,7 @@ impl<M: Manager> Core<M> {
             Some(lease) => {
                 let text =
                     format!("nested checkout refused: this thread holds a connection of {:?}: {lease}", self.name);
-                Err(Error::plain(ErrorKind::Deadlock, text))
+                Err(Error::of(&self.name, ErrorKind::Deadlock, text))
             }
         }
     }

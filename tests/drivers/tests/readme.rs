@@ -43,7 +43,10 @@ fn shards() {
         let file = format!("shard-{shard}.db");
         Pool::builder(move || Connection::open(&file)).max_size(4).build_lazy()
     });
-    Connection::open("shard-3.db").unwrap().execute_batch("CREATE TABLE sale (what); INSERT INTO sale VALUES ('lamp')").unwrap();
+    Connection::open("shard-3.db")
+        .unwrap()
+        .execute_batch("CREATE TABLE sale (what); INSERT INTO sale VALUES ('lamp')")
+        .unwrap();
     let rows = shards.fan_out(0..16, 4, Duration::from_secs(1), |_, conn| {
         conn.query_row("SELECT count(*) FROM sale", [], |row| row.get::<_, i64>(0))
     });

@@ -5,7 +5,7 @@ use crate::alarm::Tended;
 use crate::budget::{Budget, Member};
 use crate::clock::Clock;
 use crate::config::{Fairness, Maintenance, Nested, RetryPolicy, Settings, Spell, Validation, WhenDown};
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::event::EventHandler;
 use crate::maintenance::keeper;
 use crate::manager::Manager;
@@ -42,7 +42,7 @@ pub struct Builder<M: Manager> {
     name: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) warm_up: Option<WarmUp>,
-    hooks: Hooks<M::Connection>,
+    hooks: Hooks<M>,
     handlers: Vec<Box<dyn EventHandler>>,
     budget: Option<Budget>,
     clock: Clock,
@@ -332,7 +332,7 @@ impl<M: Manager> Builder<M> {
         mut self,
         hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
     ) -> Self {
-        self.hooks.on_open = Some(Box::new(move |connection| hook(connection).map_err(cause)));
+        self.hooks.on_open = Some(Box::new(hook));
         self
     }
 
@@ -342,7 +342,7 @@ impl<M: Manager> Builder<M> {
         mut self,
         hook: impl Fn(&mut M::Connection) -> Result<(), M::Error> + Send + Sync + 'static,
     ) -> Self {
-        self.hooks.on_return = Some(Box::new(move |connection| hook(connection).map_err(cause)));
+        self.hooks.on_return = Some(Box::new(hook));
         self
     }
 
@@ -463,10 +463,6 @@ pub(crate) fn problems(settings: &Settings, warm_up: Option<&WarmUp>, spell: Spe
     let most = (settings.first_size_from(), settings.first_size());
     problems.extend(warm_up.iter().flat_map(|plan| plan.problems_as(most, spell)));
     problems
-}
-
-fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Cause {
-    Arc::new(error)
 }
 
 impl<M: Manager> fmt::Debug for Builder<M> {

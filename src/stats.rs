@@ -6,9 +6,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The pool's numbers at one moment. Taken without holding up anybody: counters are read one after another, so
-/// while the pool is busy they may differ by what happened in between; at every quiet moment
-/// `opened - closed = size`.
+/// The pool's numbers at one moment. `opened - closed = size` always. Taken without holding up borrowers: what they do, and the
+/// other counters, are read one after another, so while the pool is busy they may differ by what happened in between.
 ///
 /// # Examples
 ///
@@ -145,6 +144,12 @@ impl Stats {
 pub struct Closed([u64; CloseReason::COUNT]);
 
 impl Closed {
+    pub(crate) fn count(&mut self, reason: CloseReason) {
+        if let Some(count) = self.0.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -384,11 +389,9 @@ impl Counter {
     }
 }
 
-/// What a pool counts off its fast path; checkouts are counted in the slots.
+/// What a pool counts off its fast path; checkouts are counted in the slots, and what was opened and closed in the book.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) opened: Counter,
-    closed: [Counter; CloseReason::COUNT],
     pub(crate) connect_failures: Counter,
     /// Apart from those that failed, so that neither is a difference of two counters that are read one after the other: such a
     /// difference falls now and then, and whoever reads counters takes one that falls for one that began anew.
@@ -410,16 +413,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn close(&self, reason: CloseReason) {
-        if let Some(counter) = self.closed.get(reason as usize) {
-            counter.add();
-        }
-    }
-
-    /// Fills in what is counted here. Closed before opened, so that a reader never sees more closed than opened.
+    /// Fills in what is counted here.
     pub(crate) fn fill(&self, stats: &mut Stats) {
-        stats.closed = Closed(std::array::from_fn(|i| self.closed.get(i).map_or(0, Counter::get)));
-        stats.opened = self.opened.get();
         stats.connect_failures = self.connect_failures.get();
         stats.check_failures = self.check_failures.get();
         stats.checks = self.checks_passed.get() + stats.check_failures;

@@ -2,7 +2,10 @@
 
 mod support;
 
-use millpond::{Error, ErrorKind, Fairness, FnManager, Manager, Nested, Pool, PooledConnection, Validation};
+use millpond::testing::HandClock;
+use millpond::{
+    Error, ErrorKind, Fairness, FnManager, Maintenance, Manager, Nested, Pool, PooledConnection, Validation,
+};
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
@@ -82,13 +85,10 @@ fn no_more_than_the_maximum_are_ever_open_however_many_want_one() {
 #[test]
 fn several_are_lent_together_or_not_at_all() {
     let lab = Lab::new();
-    let pool = Pool::builder(lab.manager())
-        .max_size(3)
-        .connection_timeout(Duration::from_millis(30))
-        .build()
-        .expect("it connects");
+    let pool = Pool::builder(lab.manager()).max_size(3).connection_timeout(LONG).build().expect("it connects");
     assert_eq!(pool.get_many(3).expect("all are free").len(), 3);
     let held = pool.get().expect("idle");
+    pool.set_connection_timeout(Duration::from_millis(30)).expect("more than nothing");
     let error = pool.get_many(3).expect_err("one is out");
     assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert_eq!(pool.stats().in_use, 1, "those that were gathered went back");
@@ -264,6 +264,34 @@ fn a_connection_is_checked_at_every_checkout_if_asked() {
         assert!(pool.try_get().is_none(), "nothing is lent unchecked");
         assert_eq!(lab.attempts.load(SeqCst), 1);
     }
+}
+
+#[test]
+fn who_does_not_wait_has_what_is_stale_checked_and_gets_it_the_next_time() {
+    for validation in [Validation::default(), Validation::Always] {
+        let (lab, clock) = (Lab::new(), HandClock::new());
+        let pool = Pool::builder(lab.manager()).max_size(2).min_idle(2).validation(validation).clock(clock.clone());
+        let pool = pool.build().expect("it connects");
+        clock.advance(Duration::from_secs(1));
+        let gate = Lab::gate(&lab.check_gate);
+        for _ in 0..10 {
+            assert!(pool.try_get().is_none(), "nothing is lent unchecked");
+        }
+        eventually("one of the two is being checked", || gate.waiting() == 1);
+        gate.open();
+        eventually("it is back", || pool.stats().idle == 2);
+        assert_eq!(pool.stats().checks, 1, "one at a time, whoever asks");
+        let lent = pool.try_get().expect("it has been checked just now");
+        assert_eq!((PooledConnection::uses(&lent), lab.checks.load(SeqCst)), (1, 1));
+        drop(lent);
+        *lab.check_gate.lock().expect("no panic") = None;
+        assert_healthy(&pool);
+    }
+    // Nobody is there to check anything.
+    let lab = Lab::new();
+    let pool = Pool::builder(lab.manager()).validation(Validation::Always).maintenance(Maintenance::Manual);
+    let pool = pool.build().expect("it connects");
+    assert!(pool.try_get().is_none() && pool.stats().idle == 1);
 }
 
 #[test]

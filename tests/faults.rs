@@ -239,6 +239,28 @@ fn a_destructor_that_hangs_delays_no_return_and_no_checkout() {
 }
 
 #[test]
+fn destructors_that_hang_do_not_pile_up_without_end() {
+    const MOST: u32 = 16;
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(2).clock(clock.clone()).build().expect("it connects");
+    let gate = Lab::gate(&lab.drop_gate);
+    for hanging in 1..=MOST + 2 {
+        PooledConnection::discard(pool.get_timeout(LONG).expect("the places of so many are given away"));
+        eventually("it hangs", || gate.waiting() as u32 == hanging);
+        clock.advance(IDLE_FOR_LONG);
+        pool.maintain();
+    }
+    assert_eq!(pool.stats().size, MOST + 2);
+    let error = pool.get_timeout(Duration::ZERO).expect_err("two more keep their places");
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert_eq!(lab.attempts.load(SeqCst), MOST + 2);
+    gate.open();
+    *lab.drop_gate.lock().expect("no panic") = None;
+    eventually("all are closed", || pool.stats().size == 0);
+    assert_healthy(&pool);
+}
+
+#[test]
 fn events_tell_the_whole_story_of_a_connection() {
     #[derive(Default)]
     struct Story(std::sync::Mutex<Vec<String>>);

@@ -2,13 +2,14 @@
 
 mod support;
 
+use millpond::event::{Closed, Connected};
 use millpond::testing::{Act, Call, HandClock, Refused, Script, tick};
-use millpond::{Breaker, CloseReason, ErrorKind, EventHandler, Maintenance, Pool, PooledConnection, Validation};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use millpond::{Breaker, CloseReason, ErrorKind, EventHandler, Maintenance, Pool, PooledConnection, Stats, Validation};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use support::{Gate, LONG, Lab, assert_healthy, eventually, settle};
+use support::{Gate, LONG, Lab, Scripted, assert_healthy, eventually, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -162,6 +163,83 @@ fn uses_are_counted_exactly() {
 }
 
 #[test]
+fn what_returns_for_the_last_time_is_replaced_before_it_is_closed_where_there_is_room() {
+    // On a clock that stands still, a close that hangs does not give its place away.
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(2).max_uses(Some(1)).clock(clock).build().expect("it connects");
+    let gate = Lab::gate(&lab.drop_gate);
+    drop(pool.get().expect("idle"));
+    eventually("the old one is being closed", || gate.waiting() == 1);
+    eventually("the new one is there", || pool.stats().idle == 1);
+    drop(pool.get().expect("the new one"));
+    eventually("both are being closed", || gate.waiting() == 2);
+    assert_eq!(lab.attempts.load(SeqCst), 2, "there is no room for a third one");
+    gate.open();
+    *lab.drop_gate.lock().expect("no panic") = None;
+    eventually("the third one is there", || pool.stats().idle == 1);
+    assert_healthy(&pool);
+}
+
+#[test]
+fn what_was_opened_and_not_closed_is_there_at_every_moment() {
+    /// Looks at its pool whenever something happens.
+    #[derive(Default)]
+    struct Auditor(Mutex<Option<Pool<Scripted>>>, AtomicU32);
+    fn audit(stats: &Stats) {
+        assert_eq!(stats.opened - stats.closed, u64::from(stats.size), "{stats:?}");
+    }
+    impl Auditor {
+        fn look(&self) {
+            let pool = self.0.lock().expect("no panic").clone();
+            if let Some(pool) = pool {
+                audit(&pool.stats());
+                self.1.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    impl EventHandler for Auditor {
+        fn connected(&self, _: &str, _: &Connected) {
+            self.look();
+        }
+        fn closed(&self, _: &str, _: &Closed<'_>) {
+            self.look();
+        }
+    }
+    let (lab, auditor) = (Lab::new(), Arc::new(Auditor::default()));
+    let pool = Pool::builder(lab.manager()).max_size(4).event_handler(Arc::clone(&auditor)).build().expect("connects");
+    *auditor.0.lock().expect("no panic") = Some(pool.clone());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let users: Vec<_> = (0..6)
+            .map(|user| {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for turn in 0..100 {
+                        let conn = pool.get_timeout(LONG).expect("there is one");
+                        match (user + turn) % 3 {
+                            0 => PooledConnection::discard(conn),
+                            1 => drop(PooledConnection::into_inner(conn)),
+                            _ => drop(conn),
+                        }
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                audit(&pool.stats());
+            }
+        });
+        users.into_iter().for_each(|user| user.join().expect("no panic"));
+        done.store(true, SeqCst);
+    });
+    drop(auditor.0.lock().expect("no panic").take());
+    assert!(auditor.1.load(SeqCst) > 200, "each of them twice, or so");
+    assert_eq!(pool.stats().panics, 0, "the auditor found nothing");
+    assert_healthy(&pool);
+}
+
+#[test]
 fn a_refresh_parts_with_idle_borrowed_and_half_open_connections() {
     let lab = Lab::new();
     let pool = Pool::builder(lab.manager()).max_size(3).build().expect("it connects");
@@ -259,7 +337,7 @@ fn the_last_handle_may_be_dropped_anywhere() {
 
     // In a callback, on a helper thread.
     let lab = Lab::new();
-    let slot = Arc::new(std::sync::Mutex::new(None::<Pool<support::Scripted>>));
+    let slot = Arc::new(Mutex::new(None::<Pool<Scripted>>));
     let inner = Arc::clone(&slot);
     let pool = Pool::builder(lab.manager())
         .on_close(move |_| drop(inner.lock().expect("no panic").take()))

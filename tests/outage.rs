@@ -4,9 +4,9 @@ mod support;
 
 use millpond::event::{EventHandler, State};
 use millpond::testing::HandClock;
-use millpond::{Breaker, ErrorKind, Pool, RetryPolicy, WhenDown};
+use millpond::{Breaker, Error, ErrorKind, Pool, RetryPolicy, WhenDown};
 use std::error::Error as _;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -26,17 +26,23 @@ fn pass(pool: &Pool<support::Scripted>, clock: &HandClock, time: Duration, mut e
 }
 
 #[derive(Default)]
-struct States(Mutex<Vec<State>>);
+struct States {
+    seen: Mutex<Vec<State>>,
+    turned_away: AtomicU32,
+}
 
 impl States {
     fn take(&self) -> Vec<State> {
-        std::mem::take(&mut self.0.lock().expect("no panic"))
+        std::mem::take(&mut self.seen.lock().expect("no panic"))
     }
 }
 
 impl EventHandler for States {
     fn state_changed(&self, _: &str, state: State) {
-        self.0.lock().expect("no panic").push(state);
+        self.seen.lock().expect("no panic").push(state);
+    }
+    fn timed_out(&self, _: &str, _: &Error) {
+        self.turned_away.fetch_add(1, SeqCst);
     }
 }
 
@@ -120,6 +126,7 @@ fn a_breaker_fails_callers_at_once_except_the_one_that_comes_for_the_next_attemp
         assert!(error.to_string().contains("(1 attempts), the next attempt is in 0.0"), "{error}");
     }
     assert_eq!((lab.attempts.load(SeqCst), pool.stats().fast_failures), (1, 101));
+    assert_eq!(states.turned_away.load(SeqCst), 101, "each of them is told");
     eventually("the attempt is over", || pool.stats().breaker == Breaker::Open);
 
     clock.advance(TENTH);
@@ -214,4 +221,17 @@ fn who_would_rather_fail_fast_waits_for_the_end_of_a_pause_all_the_same() {
         let answer = caller.join().expect("no panic");
         assert!(answer.is_err_and(|error| error.kind() == ErrorKind::Connect) || pool.stats().idle == 1);
     });
+}
+
+#[test]
+fn what_the_hook_on_open_fails_with_is_classed_like_any_other_error() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    lab.permanent.store(true, SeqCst);
+    let refuse = |_: &mut support::Conn| Err(Refused(0));
+    let pool = Pool::builder(lab.manager()).on_open(refuse).clock(clock).build_lazy().expect("good settings");
+    let error = pool.get_timeout(LONG).expect_err("its password is wrong");
+    assert_eq!((error.kind(), error.is_timeout()), (ErrorKind::Connect, false), "{error}");
+    assert!(error.source().is_some_and(|cause| cause.is::<Refused>()));
+    assert!(error.to_string().contains("trying again would not help"), "{error}");
+    assert_eq!((lab.attempts.load(SeqCst), lab.live.load(SeqCst)), (1, 0));
 }

@@ -134,7 +134,7 @@ impl<M: Manager> Pool<M> {
     }
 
     /// Borrows a connection, waiting for one no longer than `timeout`. `Duration::MAX` waits for ever; zero takes
-    /// what is idle.
+    /// what is idle and needs no check.
     ///
     /// # Errors
     ///
@@ -147,10 +147,15 @@ impl<M: Manager> Pool<M> {
 
     /// Borrows an idle connection if there is one that needs no check and nobody is to be considered first; never
     /// blocks and never opens one.
+    ///
+    /// Where all that is idle must be checked first ([`Builder::validation`](crate::Builder::validation); by default after 500 ms),
+    /// there is `None`, and one is sent to be checked on a helper thread: who asks again a moment later gets it, within
+    /// 100 ms where each checkout is to be preceded by a check. A pool without threads has nobody to do that;
+    /// there, [`get_timeout`](Self::get_timeout) checks.
     #[inline]
     #[track_caller]
     pub fn try_get(&self) -> Option<PooledConnection<M>> {
-        self.core.checkout_idle(Location::caller()).map(PooledConnection::new)
+        self.core.checkout_or_prove(Location::caller()).map(PooledConnection::new)
     }
 
     /// For `drop_in`: like [`try_get`](Self::try_get), but a connection that needs a check is checked, here.

@@ -131,7 +131,7 @@ fn close_all(rack: &Shelved, tokens: Vec<Box<Token>>, reason: CloseReason) {
     for token in tokens {
         let slot = u64::from(token.permit.slot());
         rack.close_begins(slot, token.permit, NOW, reason);
-        rack.close_ends(slot);
+        rack.close_ends(slot, reason);
     }
 }
 

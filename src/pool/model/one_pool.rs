@@ -306,7 +306,9 @@ fn model_a_close_fails_every_waiter() {
             };
             let closer = {
                 let rack = Arc::clone(&rack);
-                thread::spawn(move || close_all(&rack, rack.close(&Error::closed(&Arc::from("model"))).1, CloseReason::PoolClosed))
+                thread::spawn(move || {
+                    close_all(&rack, rack.close(&Error::closed(&Arc::from("model"))).1, CloseReason::PoolClosed)
+                })
             };
             put(&rack, token);
             waiter.join().expect("no panic");

@@ -4,6 +4,7 @@ use super::places::Permit;
 use crate::clock::Moment;
 use crate::error::Cause;
 use crate::pool::waiters::Queue;
+use crate::stats::Closed;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -99,6 +100,9 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) condemned: u32,
     /// Connections that take so long to close that their place was given away.
     pub(super) overdue: u32,
+    /// How many connections were opened and closed since the pool was built. Counted in one step with what is open.
+    pub(super) opened: u64,
+    pub(super) closed: Closed,
     /// Every connection was found to be held by a thread that waits, and none has come free since.
     pub(super) deadlock: bool,
     /// Somebody waits on `changed`.
@@ -122,6 +126,8 @@ pub(crate) struct Numbers {
     pub(crate) checking: u32,
     pub(crate) closing: u32,
     pub(crate) overdue: u32,
+    pub(crate) opened: u64,
+    pub(crate) closed: Closed,
     pub(crate) waiting: u32,
     /// Since when the server has left an attempt to connect, or a check, without an answer, where one is under way. What hangs
     /// while others succeed counts from the last success.
@@ -157,6 +163,8 @@ impl<E: Send + 'static> Book<E> {
             closing: HashMap::new(),
             condemned: 0,
             overdue: 0,
+            opened: 0,
+            closed: Closed::default(),
             deadlock: false,
             watchers: 0,
             asking: 0,
@@ -240,6 +248,8 @@ impl<E: Send + 'static> Book<E> {
             checking: self.checks.len() as u32,
             closing: self.closing.len() as u32,
             overdue: self.overdue,
+            opened: self.opened,
+            closed: self.closed,
             waiting: self.queue.len(),
             unanswered_since: self
                 .attempts

@@ -20,6 +20,11 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So many connections at the least may take long to close, each on a thread of its own, and have their places given away; where
+/// `max_size` is larger, that many. More of them keep their places: a server that swallows goodbyes must not cost threads
+/// without end.
+const OVERDUE: u32 = 16;
+
 /// What the book makes of a failed attempt to connect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
@@ -127,6 +132,7 @@ impl<E: Send + 'static> Rack<E> {
         let mut book = self.book.lock();
         debug_assert!(permit.opening, "opened twice");
         permit.opening = false;
+        book.opened += 1;
         book.attempts.remove(&permit.slot);
         book.answered = book.answered.max(now);
         book.arriving += 1;
@@ -263,9 +269,11 @@ impl<E: Send + 'static> Rack<E> {
         self.leave(book, Vec::new());
     }
 
-    /// The connection is closed: its place is free, if it was not given away meanwhile.
-    pub(crate) fn close_ends(&self, connection: u64) {
+    /// The connection is closed: its place is free, if it was not given away meanwhile. Says whether another one may be given
+    /// away now that could not before.
+    pub(crate) fn close_ends(&self, connection: u64, reason: CloseReason) -> bool {
         let mut book = self.book.lock();
+        book.closed.count(reason);
         let mut closed = book.closing.remove(&connection);
         // In one step with the removal: in between, the connection would count as one too many.
         let rung = match &mut closed {
@@ -275,18 +283,31 @@ impl<E: Send + 'static> Rack<E> {
                 Vec::new()
             }
         };
+        let others = closed.is_none() && !book.closing.is_empty();
+        self.leave(book, rung);
+        others
+    }
+
+    /// The connection is somebody's own now.
+    pub(crate) fn detach(&self, mut permit: Permit<E>) {
+        let mut book = self.book.lock();
+        book.closed.count(CloseReason::Detached);
+        let rung = self.vacate(&mut book, &mut permit);
         self.leave(book, rung);
     }
 
-    /// Gives away the places of connections that have been closing since before `limit`. Returns the oldest of the
-    /// others.
+    /// Gives away the places of connections that have been closing since before `limit`, as long as not too many hang. Returns
+    /// the oldest of the others that may be given away when its time comes.
     pub(crate) fn give_up_slow_closes(&self, limit: Moment) -> Option<Moment> {
         let mut book = self.book.lock();
-        let slow: Vec<u64> = book.closing.iter().filter(|(_, (_, since))| *since <= limit).map(|(id, _)| *id).collect();
-        let mut permits: Vec<_> = slow.iter().filter_map(|id| book.closing.remove(id)).collect();
+        let mut closing: Vec<_> = book.closing.iter().map(|(id, (_, since))| (*since, *id)).collect();
+        closing.sort_unstable();
+        closing.truncate(book.limits.max_size.max(OVERDUE).saturating_sub(book.overdue) as usize);
+        let slow = closing.partition_point(|(since, _)| *since <= limit);
+        let next = closing.get(slow).map(|(since, _)| *since);
+        let mut permits: Vec<_> = closing.iter().take(slow).filter_map(|(_, id)| book.closing.remove(id)).collect();
         book.overdue += permits.len() as u32;
         let rung = permits.iter_mut().flat_map(|(permit, _)| self.vacate(&mut book, permit)).collect();
-        let next = book.closing.values().map(|(_, since)| *since).min();
         self.leave(book, rung);
         next
     }

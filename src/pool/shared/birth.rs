@@ -26,7 +26,7 @@ pub(crate) struct Parts<M: Manager> {
     /// Among the pools of the process.
     pub(crate) number: u64,
     pub(crate) settings: Settings,
-    pub(crate) hooks: Hooks<M::Connection>,
+    pub(crate) hooks: Hooks<M>,
     pub(crate) handlers: Vec<Box<dyn EventHandler>>,
     pub(crate) budget: Option<Budget>,
     pub(crate) clock: Clock,

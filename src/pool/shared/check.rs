@@ -64,10 +64,7 @@ impl<M: Manager> Core<M> {
                     self.emit(|handler, pool| handler.valid(pool, &event));
                     return Some(item);
                 }
-                Ok(Err(error)) => {
-                    let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
-                    (Arc::new(error), fault)
-                }
+                Ok(Err(error)) => self.classed(error),
                 Err(panicked) => (Arc::new(panicked), Fault::Transient),
             };
         self.counters.check_failures.add();

@@ -107,7 +107,7 @@ impl<M: Manager> Core<M> {
         if let Some(hook) = &self.hooks.on_return {
             match self.guarded("on_return", || hook(connection)) {
                 Ok(Ok(())) => {}
-                Ok(Err(refusal)) => return Some(self.unclean(id, &*refusal, begun)),
+                Ok(Err(error)) => return Some(self.unclean(id, &error, begun)),
                 Err(_) => return Some(CloseReason::Panicked),
             }
         }

@@ -97,6 +97,26 @@ impl<M: Manager> Core<M> {
         Some(item)
     }
 
+    /// For those who do not wait: what must be checked first is sent to be checked, one connection at a time, for whoever asks
+    /// next.
+    #[inline]
+    pub(crate) fn checkout_or_prove(self: &Arc<Self>, place: Place) -> Option<Box<Item<M>>> {
+        self.checkout_idle(place).or_else(|| self.prove_idle(place))
+    }
+
+    #[cold]
+    fn prove_idle(self: &Arc<Self>, place: Place) -> Option<Box<Item<M>>> {
+        let shelf = &self.rack.shelf;
+        let barred = shelf.alert() & self.barrier != 0 || self.by_callers() || self.forked();
+        if barred || !shelf.any_idle() || !self.rack.may_check(self.clock.now()) {
+            return None;
+        }
+        let now = self.clock.coarse();
+        let mut item = self.judge(self.take(now, u32::MAX)?.entry, now, Occasion::Checkout, false)?;
+        self.lend(&mut item, now, Duration::ZERO, place);
+        Some(item)
+    }
+
     /// Takes an idle connection, first of all the one that this thread had before.
     #[inline]
     fn take(&self, now: Moment, fresh: u32) -> Option<Taken<'_, Item<M>>> {
@@ -418,13 +438,15 @@ impl<M: Manager> Core<M> {
         Error::said(Some(name), ErrorKind::Connect, text, Some(cause))
     }
 
-    /// Counts a caller that is sent away before its deadline, with this error, unless that is because the pool is closed.
+    /// Counts and tells of a caller that is sent away before its deadline, with this error, unless that is because the pool is
+    /// closed.
     fn turned_away(&self, error: Error) -> Error {
         if error.kind() == ErrorKind::Connect {
             self.counters.fast_failures.add();
         }
         if error.kind() != ErrorKind::Closed {
             self.note(IncidentKind::TurnedAway, &error);
+            self.emit(|handler, pool| handler.timed_out(pool, &error));
         }
         error
     }
@@ -437,18 +459,12 @@ impl<M: Manager> Core<M> {
     fn refused(&self, refusal: Refusal) -> Error {
         match refusal {
             Refusal::Closed => Error::closed(&self.name),
-            Refusal::Paused => {
-                let error = self.turned_away(self.paused());
-                self.emit(|handler, pool| handler.timed_out(pool, &error));
-                error
-            }
+            Refusal::Paused => self.turned_away(self.paused()),
             Refusal::Overloaded => {
                 self.counters.overloads.add();
                 let waiting = self.rack.numbers().waiting;
                 let text = format!("too many callers wait for a connection from {:?} already ({waiting})", self.name);
-                let error = self.turned_away(Error::of(&self.name, ErrorKind::Overloaded, text));
-                self.emit(|handler, pool| handler.timed_out(pool, &error));
-                error
+                self.turned_away(Error::of(&self.name, ErrorKind::Overloaded, text))
             }
         }
     }

@@ -52,7 +52,8 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
         core.note(IncidentKind::Retired(reason), format!("connection {} is closed: {reason}", item.id));
     }
     let renewed = || reason == CloseReason::Refresh && core.rules().renewal_of(item.generation).is_some();
-    if matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) || renewed() {
+    let owes = matches!(reason, CloseReason::Lifetime | CloseReason::MaxUses) || renewed();
+    if owes {
         core.rack.owe();
     }
     core.deaths.lock().forget(item.dies);
@@ -60,6 +61,10 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
     drop(home);
     core.rack.close_begins(id, permit, now, reason);
     core.alarm.at(now.after(CLOSE_GRACE));
+    if owes {
+        // Before the old one is closed, where there is room for both.
+        core.open_wanted();
+    }
     move || {
         let begun = core.clock.now();
         if let Some(hook) = &core.hooks.on_close {
@@ -69,14 +74,15 @@ fn begin<M: Manager>(item: Box<Item<M>>, reason: CloseReason) -> impl FnOnce() +
         let now = core.clock.now();
         let (age, took) = (now.since(born), now.since(begun));
         log::debug!("pool {:?}: closed connection {id}: {reason}, {age:?} old, lent {uses} times", core.name);
-        core.counters.close(reason);
         core.emit(|handler, pool| {
             handler
                 .closed(pool, &event::Closed { connection: id, reason, age, uses, took, extensions: extensions.get() });
         });
         // User data may panic when it goes, too.
         drop(core.guarded("drop of extensions", || drop(extensions)));
-        core.rack.close_ends(id);
+        if core.rack.close_ends(id, reason) {
+            core.alarm.at(core.clock.now());
+        }
         core.sample_end();
         core.open_wanted();
     }
@@ -93,13 +99,12 @@ impl<M: Manager> Core<M> {
         core.emit(|handler, pool| handler.retired(pool, item.id, CloseReason::Detached));
         core.deaths.lock().forget(item.dies);
         let Entry { connection, permit, .. } = *item;
-        core.counters.close(CloseReason::Detached);
         if core.forked() {
             // The books are the parent's, and so may be who holds their locks.
             std::mem::forget(permit);
             return connection;
         }
-        drop(permit);
+        core.rack.detach(permit);
         core.sample_end();
         core.open_wanted();
         connection

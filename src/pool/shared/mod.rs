@@ -53,19 +53,20 @@ use std::time::Duration;
 pub(crate) type Item<M> = Entry<<M as Manager>::Connection, Arc<Core<M>>>;
 
 /// A user's function over a connection that may refuse it.
-pub(crate) type Hook<C> = Box<dyn Fn(&mut C) -> Result<(), Cause> + Send + Sync>;
+pub(crate) type Hook<M> =
+    Box<dyn Fn(&mut <M as Manager>::Connection) -> Result<(), <M as Manager>::Error> + Send + Sync>;
 
 /// A user's function over a connection that is about to be closed.
 pub(crate) type Farewell<C> = Box<dyn Fn(&mut C) + Send + Sync>;
 
 /// The user's functions over connections.
-pub(crate) struct Hooks<C> {
-    pub(crate) on_open: Option<Hook<C>>,
-    pub(crate) on_return: Option<Hook<C>>,
-    pub(crate) on_close: Option<Farewell<C>>,
+pub(crate) struct Hooks<M: Manager> {
+    pub(crate) on_open: Option<Hook<M>>,
+    pub(crate) on_return: Option<Hook<M>>,
+    pub(crate) on_close: Option<Farewell<M::Connection>>,
 }
 
-impl<C> Default for Hooks<C> {
+impl<M: Manager> Default for Hooks<M> {
     fn default() -> Self {
         Self { on_open: None, on_return: None, on_close: None }
     }
@@ -112,7 +113,7 @@ pub(crate) struct Core<M: Manager> {
     /// Where incidents are kept.
     pub(crate) journal: PlainMutex<Journal>,
     pub(crate) manager: M,
-    pub(crate) hooks: Hooks<M::Connection>,
+    pub(crate) hooks: Hooks<M>,
     pub(crate) name: Arc<str>,
     /// As the pool was built. What may change since is beside it.
     pub(crate) settings: Settings,

@@ -134,21 +134,24 @@ impl<M: Manager> Core<M> {
     fn attempt(&self) -> Attempt<M::Connection> {
         let mut connection = match self.guarded("connect", || self.manager.connect()) {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => {
-                let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
-                return Err((Arc::new(error), fault));
-            }
+            Ok(Err(error)) => return Err(self.classed(error)),
             Err(panicked) => return Err((Arc::new(panicked), Fault::Transient)),
         };
         let Some(hook) = &self.hooks.on_open else { return Ok(connection) };
-        let refusal = match self.guarded("on_open", || hook(&mut connection)) {
+        let failure = match self.guarded("on_open", || hook(&mut connection)) {
             Ok(Ok(())) => return Ok(connection),
-            Ok(Err(refusal)) => refusal,
-            Err(panicked) => Arc::new(panicked),
+            Ok(Err(error)) => self.classed(error),
+            Err(panicked) => (Arc::new(panicked) as Cause, Fault::Transient),
         };
         // Closing may panic like everything else of the user's.
         drop(self.guarded("close", || self.manager.close(connection)));
-        Err((refusal, Fault::Transient))
+        Err(failure)
+    }
+
+    /// A manager's error, and what it means for the rest of the pool.
+    pub(super) fn classed(&self, error: M::Error) -> (Cause, Fault) {
+        let fault = self.guarded("classify", || self.manager.classify(&error)).unwrap_or_default();
+        (Arc::new(error), fault)
     }
 
     fn enter_new(
@@ -167,7 +170,6 @@ impl<M: Manager> Core<M> {
         if let Some(slot) = self.rack.shelf.slot(permit.slot()) {
             slot.connection.store(id, Ordering::Relaxed);
         }
-        self.counters.opened.add();
         self.counters.connect_time.record(took);
         log::debug!("pool {:?}: opened connection {id} in {took:?}", self.name);
         self.emit(|handler, pool| handler.connected(pool, &event::Connected { connection: id, took }));
@@ -199,7 +201,7 @@ impl<M: Manager> Core<M> {
         self.counters.connect_failures.add();
         let random = scatter(self.seed, self.counters.connect_failures.get());
         let permanent = fault == Fault::Permanent;
-        let started = self.counters.opened.get() > 0;
+        let started = self.rack.numbers().opened > 0;
         let policy = if started { self.settings.retry.clone() } else { self.settings.start_up() };
         let failed = self.rack.connect_failed(cause, permanent, now, |failures| policy.delay(failures, random));
         if failed.news {

@@ -62,6 +62,8 @@ impl<M: Manager> Core<M> {
         stats.max_size = numbers.max_size;
         stats.min_idle = numbers.min_idle;
         stats.size = (numbers.taken + numbers.overdue).saturating_sub(numbers.opening);
+        stats.opened = numbers.opened;
+        stats.closed = numbers.closed;
         stats.connecting = numbers.opening;
         stats.checking = numbers.checking;
         stats.waiting = numbers.waiting;

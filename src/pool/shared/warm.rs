@@ -2,11 +2,10 @@
 
 use super::Core;
 use crate::clock::Moment;
-use crate::error::{Cause, Error};
+use crate::error::{Cause, Error, text_of};
 use crate::manager::Manager;
 use crate::pool::rack::{Numbers, Phase};
 use crate::pool::warming::{Step, Warming};
-use crate::redact::redact;
 use crate::warm_up::{OnProgress, WarmUp, WarmUpProgress};
 use std::error::Error as _;
 use std::sync::Arc;
@@ -44,7 +43,7 @@ impl<M: Manager> Core<M> {
         match self.wait_for(wanted, timeout) {
             Err(error) if required => Err(error),
             Err(error) => {
-                let cause = error.source().map(|cause| format!(": {}", redact(&cause.to_string()))).unwrap_or_default();
+                let cause = error.source().map(|cause| format!(": {}", text_of(cause))).unwrap_or_default();
                 log::warn!("pool {:?}: goes on before it is warm: {error}{cause}", self.name);
                 Ok(())
             }

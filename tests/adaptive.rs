@@ -377,6 +377,23 @@ fn waiting_for_a_connection_that_takes_many_intervals_to_open_is_no_reason_to_gr
 }
 
 #[test]
+fn who_waits_for_too_long_because_all_are_borrowed_is_counted() {
+    let scene = scene(Adaptive::between(2, 2).target_wait(SECOND / 100));
+    let mut rounds = 0;
+    // A caller that stands in line may not have seen yet that all are borrowed.
+    eventually("one is counted", || {
+        rounds += 1;
+        let held = scene.pool.get_many(2).expect("all are idle");
+        scene.with_callers(1, || {
+            scene.clock.advance(SECOND / 50);
+            drop(held);
+        });
+        scene.pool.stats().late > 0
+    });
+    assert!(scene.pool.stats().late <= rounds);
+}
+
+#[test]
 fn waiting_for_a_place_of_a_budget_is_no_reason_to_grow() {
     let (lab, clock, budget) = (Lab::new(), HandClock::new(), Budget::new(2));
     let builder = Pool::builder(lab.manager()).max_size(10).adaptive(Adaptive::between(2, 40)).budget(&budget);

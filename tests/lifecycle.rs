@@ -42,6 +42,26 @@ fn ten_connections_born_together_never_leave_fewer_than_nine() {
 }
 
 #[test]
+fn of_those_that_are_to_die_the_next_one_waits_until_the_last_one_is_closed() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(10).min_idle(10).max_lifetime(Some(60 * SECOND));
+    let pool = pool.idle_timeout(None).keepalive(None).clock(clock.clone()).build().expect("it connects");
+    let gate = Lab::gate(&lab.drop_gate);
+    // All of them have been due for a while, and the maximum leaves no room for others.
+    clock.advance(60 * SECOND - SECOND / 100);
+    for _ in 0..5 {
+        pool.maintain();
+        eventually("one is being closed", || gate.waiting() == 1);
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.idle, stats.size, gate.waiting()), (9, 10, 1));
+    gate.open();
+    *lab.drop_gate.lock().expect("no panic") = None;
+    settle(&pool);
+    assert_healthy(&pool);
+}
+
+#[test]
 fn the_last_connection_is_not_given_up_for_its_age_while_nothing_can_be_opened() {
     let (script, clock) = (Script::new(), HandClock::new());
     let pool = Pool::builder(script.manager())

@@ -284,6 +284,14 @@ mod tests {
     }
 
     #[test]
+    fn two_that_would_only_change_places_keep_what_they_have() {
+        let (mut ledger, _members) = ledger(3, 2);
+        assert!(ledger.take(1, true) && ledger.take(1, true) && ledger.take(2, true));
+        assert!(!ledger.take(2, true));
+        assert!(!ledger.gives_up(1, false, true));
+    }
+
+    #[test]
     fn pools_without_any_take_turns_with_those_that_have_one() {
         let (mut ledger, _members) = ledger(1, 3);
         assert!(ledger.take(1, true));

@@ -2,7 +2,8 @@
 //!
 //! They are started when a job finds no idle one, wait some seconds for another job, and leave at once when the
 //! last pool has been closed. A job is never queued behind another: one that hangs holds up nobody. How many
-//! run at once is bounded by the pools, each for itself (`max_connecting`, and one check or close a connection).
+//! run at once is bounded by the pools, each for itself: `max_connecting`, one check or close for each connection, and as many
+//! closes as may take so long that their places are given away.
 
 #![cfg_attr(shuttle, allow(dead_code, unused_imports, reason = "in a model jobs are run otherwise"))]
 #![allow(clippy::significant_drop_tightening, reason = "the locks cover two lines each")]

@@ -230,7 +230,7 @@
 //!
 //! - **The maximum holds.** Connections that are open, being opened and being closed are never more than `max_size`
 //!   together. Three things are outside of it: a connection whose closing takes longer than 100 ms gives its place
-//!   away; one that was [taken out](PooledConnection::into_inner) is the pool's no longer; after [`Pool::resize`] to
+//!   away, unless `max_size` others have done so (or sixteen, where that is more) and are not closed yet; one that was [taken out](PooledConnection::into_inner) is the pool's no longer; after [`Pool::resize`] to
 //!   less, those that are borrowed stay until they come back.
 //! - **The deadline holds**, also while `connect` or `is_valid` hangs: both run on helper threads. It cannot hold
 //!   against what runs on the caller's own thread: an event handler; a check, where the system refuses another thread;
@@ -248,7 +248,7 @@
 //!   or `token`, also where a driver's error or a panic brought it along. The error in `source()` is the driver's own.
 //! - **Everybody learns the cause.** All who waited in vain for a connection that could not be opened get the manager's
 //!   own error, not only one of them.
-//! - **The books balance.** `opened - closed = size` whenever the pool is at rest.
+//! - **The books balance.** `opened - closed = size` in all [`Stats`], whatever goes on meanwhile.
 //! - No `unsafe` code in this crate.
 //!
 //! Models that go through the interleavings of threads (loom, shuttle), a property test against a model of the whole

@@ -324,6 +324,15 @@ mod tests {
     }
 
     #[test]
+    fn those_who_sleep_are_counted_beside_what_else_the_alert_says() {
+        let shelf = Shelf::<()>::new(1);
+        for sleepers in [0, 1, 6, SURPLUS - 1] {
+            shelf.set_alert(PAUSED | CLOSED | SURPLUS | sleepers);
+            assert_eq!(shelf.sleepers(), sleepers);
+        }
+    }
+
+    #[test]
     fn what_has_been_idle_for_too_long_is_left_to_those_who_check() {
         let shelf = Shelf::new(1);
         shelf.prepare(0);

@@ -517,6 +517,23 @@ fn a_flag_ends_an_endless_batch_and_what_is_in_work_is_committed() {
 }
 
 #[test]
+fn a_chunk_with_an_error_is_finished_after_a_stop_wherever_the_error_is() {
+    for bad in [0, 1] {
+        let ((_lab, pool), books, stop) = (pool(1), Books::default(), AtomicBool::new(false));
+        let raise = |_: &BatchError<Bad>| {
+            stop.store(true, SeqCst);
+            true
+        };
+        let report = booked(&pool, &books).chunk(2).stop_flag(&stop).go_on_if(raise).run(0..2, |conn, item| {
+            books.write(conn, *item);
+            if *item == bad { Err(Bad(bad)) } else { Ok(()) }
+        });
+        assert_eq!(counts(&report), [2, 1, 1, 0], "{report}");
+        assert_eq!((failed(&report), books.committed()), (vec![(bad, format!("{bad} is bad"))], vec![1 - bad]));
+    }
+}
+
+#[test]
 fn a_flag_that_is_up_already_lets_nothing_begin() {
     let (lab, pool) = pool(1);
     let report = Batch::new(&pool).stop_flag(&AtomicBool::new(true)).run(0_u64.., |_, _| Ok::<_, Bad>(()));
@@ -679,12 +696,21 @@ proptest! {
         // others are good.
         fates in proptest::collection::vec(0..12_u8, 0..80),
         stop_after in proptest::option::of(1..6_u64),
+        // The judge raises the flag when it hears of so many errors.
+        stop_at in proptest::option::of(1..6_usize),
     ) {
         let (_lab, pool) = pool(2);
-        let books = Books::default();
+        let (books, stop, judged) = (Books::default(), AtomicBool::new(false), Mutex::new(Vec::new()));
         let seen: Vec<_> = fates.iter().map(|_| AtomicU32::new(0)).collect();
         let settled = Mutex::new(Vec::new());
-        let mut batch = booked(&pool, &books).workers(workers).chunk(chunk).keep_failures(usize::MAX).go_on();
+        let judge = |error: &BatchError<Bad>| {
+            let mut judged = judged.lock().expect("no panic");
+            judged.push(error.to_string());
+            stop.fetch_or(stop_at == Some(judged.len()), SeqCst);
+            true
+        };
+        let batch = booked(&pool, &books).workers(workers).chunk(chunk).keep_failures(usize::MAX);
+        let mut batch = batch.stop_flag(&stop).go_on_if(judge);
         if let Some(errors) = stop_after {
             batch = batch.stop_after(errors);
         }
@@ -714,7 +740,14 @@ proptest! {
         prop_assert!(committed.iter().all(|item| !failures.contains(item)));
         let fickle = fates.iter().filter(|fate| **fate == 4).count() as u32;
         prop_assert!(books.most_runs() <= 2 + fickle, "{} runs", books.most_runs());
-        if stop_after.is_none() {
+        let (mut reported, mut judged): (Vec<_>, _) =
+            (failed(&report).into_iter().map(|(_, text)| text).collect(), judged.into_inner().expect("no panic"));
+        reported.sort();
+        judged.sort();
+        prop_assert_eq!(reported, judged, "each error that the judge has heard of is told");
+        if stop.into_inner() {
+            prop_assert!(left == 0 || matches!(report.end, End::Stopped | End::Failed));
+        } else if stop_after.is_none() {
             prop_assert_eq!((read, left), (fates.len() as u64, 0));
             // Of those that are fickle, only such as had to be done again.
             let must = (0..fates.len() as u64).filter(|item| fates[*item as usize] < 4);
@@ -722,8 +755,9 @@ proptest! {
             let others = failures.iter().filter(|item| fates[**item as usize] >= 4);
             prop_assert!(others.clone().all(|item| fates[*item as usize] == 4 && seen[*item as usize].load(SeqCst) == 2));
             prop_assert_eq!(must.count() + others.count(), failures.len());
-        } else {
-            prop_assert!(bad <= stop_after.unwrap_or(0) + 2, "those in work may add some: {bad}");
+        }
+        if let Some(errors) = stop_after {
+            prop_assert!(bad <= errors + 2, "those in work may add some: {bad}");
         }
         // The spans, without what they leave out, are what is committed, and no two of them meet.
         let mut spans = settled.into_inner().expect("no panic");

@@ -110,12 +110,12 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
     where
         W: Fn(L::Conn<'_>, &T, &V) -> Result<R, E>,
     {
-        let all = slots.len();
-        let (mut from, mut until) = (0, all);
+        let (mut from, mut until) = (0, slots.len());
+        // What was tried once is finished, though the brake may have gone on: its errors have been told.
+        let mut is_new = true;
         while let Some(part) = slots.get_mut(from..until).filter(|part| !part.is_empty()) {
             let at = first + from as u64;
-            // What is done of a chunk in parts is finished.
-            match self.attempt(at, part, until == all && from == 0) {
+            match self.attempt(at, part, std::mem::take(&mut is_new)) {
                 Attempt::NotBegun => return forget(part),
                 Attempt::Done => (from, until) = (until, slots.len()),
                 Attempt::Failed(index, error) => {

@@ -588,6 +588,32 @@ impl Drop for Bomb {
     }
 }
 
+/// Panics when it is dropped, with another one of its kind.
+struct Nest(u32);
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        if let Some(less) = self.0.checked_sub(1) {
+            resume_unwind(Box::new(Self(less)));
+        }
+    }
+}
+
+#[test]
+fn a_panic_whose_payload_panics_when_it_is_dropped_is_a_panic_like_others() {
+    let (_lab, pool) = pool(1);
+    let work = |_: &mut Conn, item: &u64| if *item == 1 { Err(Bad(1)) } else { Ok(()) };
+    let judge = |_: &BatchError<Bad>| resume_unwind(Box::new(Nest(3)));
+    let report = Batch::new(&pool).chunk(4).go_on_if(judge).run(0..4, work);
+    assert_eq!((counts(&report), failed(&report)), ([4, 1, 1, 2], vec![(1, "1 is bad".to_owned())]));
+
+    let work = |_: &mut Conn, item: &u64| if *item == 1 { resume_unwind(Box::new(Nest(3))) } else { Ok::<_, Bad>(()) };
+    let report = Batch::new(&pool).chunk(4).go_on().run(0..4, work);
+    let told = vec![(1, "panicked: a value that is not text".to_owned())];
+    assert_eq!((counts(&report), failed(&report)), ([4, 3, 1, 0], told));
+    assert_healthy(&pool);
+}
+
 #[test]
 fn a_destructor_that_panics_on_a_worker_is_the_callers_panic_and_nobody_waits_for_ever() {
     let (_lab, pool) = pool(1);

@@ -94,7 +94,12 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                 Err(payload) => BatchError::Panicked(Panicked::caught("the closure that prepares", payload).message),
             };
             let goes_on = self.brake.goes_on_after(&error, 1);
-            slot.result = Some(Err(error));
+            if !goes_on {
+                self.leave_unnoted(slots, |_| false);
+            }
+            if let Some(slot) = slots.get_mut(index) {
+                slot.result = Some(Err(error));
+            }
             if !goes_on {
                 return false;
             }
@@ -120,7 +125,10 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                 Attempt::Done => (from, until) = (until, slots.len()),
                 Attempt::Failed(index, error) => {
                     let goes_on = self.brake.goes_on_after(&error, 1);
-                    if let Some(slot) = part.get_mut(index) {
+                    if !goes_on {
+                        self.leave_unnoted(slots.get_mut(from..).unwrap_or_default(), |_| false);
+                    }
+                    if let Some(slot) = slots.get_mut(from + index) {
                         slot.result = Some(Err(error));
                     }
                     if !goes_on {
@@ -139,11 +147,23 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                         }
                     }
                     if !goes_on {
-                        return;
+                        let ends_it = |error: &BatchError<E>| {
+                            matches!(error, BatchError::Connection(_) | BatchError::Transaction(_))
+                        };
+                        return self.leave_unnoted(slots.get_mut(from..).unwrap_or_default(), ends_it);
                     }
                     (from, until) = (until, slots.len());
                 }
             }
+        }
+    }
+
+    /// The batch ends with an error, and no commit will tell of those among these that have failed and were to be left out:
+    /// they are left, so that a batch that is resumed does not meet them as if for the second time.
+    fn leave_unnoted<T, V, R>(&self, slots: &mut [Slot<T, V, R, E>], ends_it: impl Fn(&BatchError<E>) -> bool) {
+        if self.on_commit.is_some() {
+            let its = |result: &Result<R, BatchError<E>>| result.as_ref().is_err_and(|error| ends_it(error));
+            slots.iter_mut().for_each(|slot| drop(slot.result.take_if(|result| !its(result))));
         }
     }
 

@@ -238,7 +238,9 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
 
     /// Calls a function at the end of each transaction, before the commit, with the connection and the items that the commit
     /// settles. What it writes is committed with them: a program that is to be resumed notes its progress here. Where items
-    /// fail, also those that are settled by being left out are told; transactions come in any order.
+    /// fail, also those that are settled by being left out are told; transactions come in any order. Where an error ends the
+    /// batch, items that had failed in the same transaction before count as [left](Counts::left), because no commit tells of
+    /// them.
     ///
     /// # Examples
     ///

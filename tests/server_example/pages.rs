@@ -97,6 +97,9 @@ fn an_unknown_path_is_a_404_and_another_method_a_405_that_says_what_is_allowed()
     let answer = server.get("/entries");
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
 
+    assert_eq!(server.write("Ada", "the first one").status, 303);
+    assert_eq!((server.get("/entries/1").status, server.get("/entries//entries/1").status), (200, 400));
+
     let head = server.agent.head(format!("{}/", server.url)).call().expect("an answer");
     assert!(head.headers()["content-length"] != "0", "{head:?}");
     // The next answer on the same connection begins where it should.

@@ -169,6 +169,11 @@ impl Wire {
             return Err(Refusal::new(501, "bodies in chunks are not understood here; send a Content-Length"));
         }
         let length = body_length(&request)?;
+        // RFC 9112, 3.2: who stands between may have gone by the other one.
+        let hosts = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host")).count();
+        if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
+            return Err(Refusal::new(400, format!("the request has {hosts} headers `Host`, and not one")));
+        }
         self.buffer.drain(..end);
         Ok(Some((request, length)))
     }

@@ -158,11 +158,11 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
         }
     }
 
-    /// The batch ends with an error, and no commit will tell of those among these that have failed and were to be left out:
-    /// they are left, so that a batch that is resumed does not meet them as if for the second time.
+    /// The batch ends with an error, and no commit tells of those among these that were to be left out: they are left, and
+    /// told of by the run that settles them.
     fn leave_unnoted<T, V, R>(&self, slots: &mut [Slot<T, V, R, E>], ends_it: impl Fn(&BatchError<E>) -> bool) {
         if self.on_commit.is_some() {
-            let its = |result: &Result<R, BatchError<E>>| result.as_ref().is_err_and(|error| ends_it(error));
+            let its = |result: &Result<R, BatchError<E>>| result.as_ref().is_err_and(&ends_it);
             slots.iter_mut().for_each(|slot| drop(slot.result.take_if(|result| !its(result))));
         }
     }

@@ -108,7 +108,7 @@ fn polled_for(patience: Duration, mut so: impl FnMut() -> bool) -> bool {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

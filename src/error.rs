@@ -377,9 +377,16 @@ impl Panicked {
     #[cold]
     pub(crate) fn caught(callback: &'static str, payload: Box<dyn Any + Send>) -> Self {
         let message = redact(&message(&*payload)).into_owned();
-        // A payload whose destructor panics must not take the thread with it.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        dispose(payload);
         Self { callback, message }
+    }
+}
+
+/// Drops what is the user's: a payload or an error whose destructor panics must not take the thread with it. What that throws
+/// may do the same once more, and is leaked.
+pub(crate) fn dispose(of_users: impl Sized) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(of_users))) {
+        std::mem::forget(again);
     }
 }
 

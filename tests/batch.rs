@@ -288,6 +288,48 @@ fn a_note_that_fails_is_an_error_also_where_it_settles_nothing_but_failures() {
 }
 
 #[test]
+fn what_was_to_be_left_out_by_a_transaction_that_ends_the_batch_is_left_where_commits_are_told() {
+    // What ends it: an item that is prepared, or worked on, or the commit. Before that, 0 fails in preparing, and others at work.
+    for (ends, noted, expected) in [
+        ("prepare", true, vec![3]),
+        ("prepare", false, vec![0, 3]),
+        ("work", true, vec![1]),
+        ("work", false, vec![0, 1, 3]),
+        ("commit", true, vec![1]),
+        ("commit", false, vec![0, 1, 2]),
+    ] {
+        let ((_lab, pool), books, runs) = (pool(1), Books::default(), AtomicU32::new(0));
+        books.refuse_commit.store(ends == "commit", SeqCst);
+        let judge = |error: &BatchError<Bad>| matches!(error, BatchError::Failed(Bad(n)) if *n < 100);
+        let mut batch = booked(&pool, &books).chunk(4).go_on_if(judge);
+        if noted {
+            batch = batch.on_commit(|_, _| Ok::<_, Bad>(()));
+        }
+        let mut told = Vec::new();
+        let report = batch.run_prepared(
+            0..4,
+            |item| match item {
+                0 => Err(Bad(0)),
+                3 if ends == "prepare" => Err(Bad(103)),
+                _ => Ok(()),
+            },
+            |conn, item, ()| {
+                books.write(conn, *item);
+                match item {
+                    3 if ends == "work" => Err(Bad(3)),
+                    1 if ends == "work" && runs.fetch_add(1, SeqCst) == 1 => Err(Bad(101)),
+                    2 if ends == "commit" => Err(Bad(2)),
+                    _ => Ok(()),
+                }
+            },
+            |outcome| told.push(outcome.index),
+        );
+        assert_eq!((told, report.counts.done), (expected, 0), "{ends}, {noted}");
+        assert!(matches!(report.end, End::Failed), "{report}");
+    }
+}
+
+#[test]
 fn a_batch_that_goes_on_tells_each_error_with_its_item() {
     let (_lab, pool) = pool(4);
     let report = Batch::new(&pool).go_on().run((0..40_u64).map(|n| format!("item {n}")), |_, item| {
@@ -517,6 +559,23 @@ fn a_flag_ends_an_endless_batch_and_what_is_in_work_is_committed() {
 }
 
 #[test]
+fn a_chunk_with_an_error_is_finished_after_a_stop_wherever_the_error_is() {
+    for bad in [0, 1] {
+        let ((_lab, pool), books, stop) = (pool(1), Books::default(), AtomicBool::new(false));
+        let raise = |_: &BatchError<Bad>| {
+            stop.store(true, SeqCst);
+            true
+        };
+        let report = booked(&pool, &books).chunk(2).stop_flag(&stop).go_on_if(raise).run(0..2, |conn, item| {
+            books.write(conn, *item);
+            if *item == bad { Err(Bad(bad)) } else { Ok(()) }
+        });
+        assert_eq!(counts(&report), [2, 1, 1, 0], "{report}");
+        assert_eq!((failed(&report), books.committed()), (vec![(bad, format!("{bad} is bad"))], vec![1 - bad]));
+    }
+}
+
+#[test]
 fn a_flag_that_is_up_already_lets_nothing_begin() {
     let (lab, pool) = pool(1);
     let report = Batch::new(&pool).stop_flag(&AtomicBool::new(true)).run(0_u64.., |_, _| Ok::<_, Bad>(()));
@@ -569,6 +628,32 @@ impl Drop for Bomb {
     fn drop(&mut self) {
         resume_unwind(Box::new("the bomb"));
     }
+}
+
+/// Panics when it is dropped, with another one of its kind.
+struct Nest(u32);
+
+impl Drop for Nest {
+    fn drop(&mut self) {
+        if let Some(less) = self.0.checked_sub(1) {
+            resume_unwind(Box::new(Self(less)));
+        }
+    }
+}
+
+#[test]
+fn a_panic_whose_payload_panics_when_it_is_dropped_is_a_panic_like_others() {
+    let (_lab, pool) = pool(1);
+    let work = |_: &mut Conn, item: &u64| if *item == 1 { Err(Bad(1)) } else { Ok(()) };
+    let judge = |_: &BatchError<Bad>| resume_unwind(Box::new(Nest(3)));
+    let report = Batch::new(&pool).chunk(4).go_on_if(judge).run(0..4, work);
+    assert_eq!((counts(&report), failed(&report)), ([4, 1, 1, 2], vec![(1, "1 is bad".to_owned())]));
+
+    let work = |_: &mut Conn, item: &u64| if *item == 1 { resume_unwind(Box::new(Nest(3))) } else { Ok::<_, Bad>(()) };
+    let report = Batch::new(&pool).chunk(4).go_on().run(0..4, work);
+    let told = vec![(1, "panicked: a value that is not text".to_owned())];
+    assert_eq!((counts(&report), failed(&report)), ([4, 3, 1, 0], told));
+    assert_healthy(&pool);
 }
 
 #[test]
@@ -679,12 +764,21 @@ proptest! {
         // others are good.
         fates in proptest::collection::vec(0..12_u8, 0..80),
         stop_after in proptest::option::of(1..6_u64),
+        // The judge raises the flag when it hears of so many errors.
+        stop_at in proptest::option::of(1..6_usize),
     ) {
         let (_lab, pool) = pool(2);
-        let books = Books::default();
+        let (books, stop, judged) = (Books::default(), AtomicBool::new(false), Mutex::new(Vec::new()));
         let seen: Vec<_> = fates.iter().map(|_| AtomicU32::new(0)).collect();
         let settled = Mutex::new(Vec::new());
-        let mut batch = booked(&pool, &books).workers(workers).chunk(chunk).keep_failures(usize::MAX).go_on();
+        let judge = |error: &BatchError<Bad>| {
+            let mut judged = judged.lock().expect("no panic");
+            judged.push(error.to_string());
+            stop.fetch_or(stop_at == Some(judged.len()), SeqCst);
+            true
+        };
+        let batch = booked(&pool, &books).workers(workers).chunk(chunk).keep_failures(usize::MAX);
+        let mut batch = batch.stop_flag(&stop).go_on_if(judge);
         if let Some(errors) = stop_after {
             batch = batch.stop_after(errors);
         }
@@ -714,7 +808,20 @@ proptest! {
         prop_assert!(committed.iter().all(|item| !failures.contains(item)));
         let fickle = fates.iter().filter(|fate| **fate == 4).count() as u32;
         prop_assert!(books.most_runs() <= 2 + fickle, "{} runs", books.most_runs());
-        if stop_after.is_none() {
+        let (mut reported, mut judged): (Vec<_>, _) =
+            (failed(&report).into_iter().map(|(_, text)| text).collect(), judged.into_inner().expect("no panic"));
+        reported.sort();
+        judged.sort();
+        // So many end a batch, also one that is being stopped.
+        let too_many = stop_after.is_some_and(|errors| judged.len() as u64 >= errors);
+        if too_many {
+            prop_assert!(reported.iter().all(|text| judged.contains(text)));
+        } else {
+            prop_assert_eq!(reported, judged, "each error that the judge has heard of is told");
+        }
+        if stop.into_inner() {
+            prop_assert!(left == 0 || matches!(report.end, End::Stopped | End::Failed));
+        } else if stop_after.is_none() {
             prop_assert_eq!((read, left), (fates.len() as u64, 0));
             // Of those that are fickle, only such as had to be done again.
             let must = (0..fates.len() as u64).filter(|item| fates[*item as usize] < 4);
@@ -722,8 +829,9 @@ proptest! {
             let others = failures.iter().filter(|item| fates[**item as usize] >= 4);
             prop_assert!(others.clone().all(|item| fates[*item as usize] == 4 && seen[*item as usize].load(SeqCst) == 2));
             prop_assert_eq!(must.count() + others.count(), failures.len());
-        } else {
-            prop_assert!(bad <= stop_after.unwrap_or(0) + 2, "those in work may add some: {bad}");
+        }
+        if let Some(errors) = stop_after {
+            prop_assert!(bad <= errors + 2, "those in work may add some: {bad}");
         }
         // The spans, without what they leave out, are what is committed, and no two of them meet.
         let mut spans = settled.into_inner().expect("no panic");
@@ -732,6 +840,11 @@ proptest! {
         let told: Vec<_> =
             spans.iter().flat_map(|span| span.items.clone().filter(|item| !span.failed.contains(item))).collect();
         prop_assert_eq!(told, committed);
+        let left_out: BTreeSet<_> = spans.iter().flat_map(|span| span.failed.clone()).collect();
+        let unnoted = failures.iter().filter(|item| !left_out.contains(item)).count();
+        let most = if too_many { workers } else { 0 };
+        prop_assert!(unnoted <= most, "no commit tells of {unnoted}, and each worker may have ended the batch with one");
+        prop_assert_eq!(left_out.len() + unnoted, failures.len(), "all that a commit tells of are in the report");
         assert_healthy(&pool);
     }
 }

@@ -290,6 +290,16 @@ fn a_sandbox_that_was_not_rolled_back_never_says_that_it_was() {
 }
 
 #[test]
+fn a_connection_whose_transaction_cannot_be_begun_is_closed_by_its_manager() {
+    let script = Script::new();
+    let test = Sandbox::new(script.manager(), |_| Err(Refused::new("read-only").permanent()), |_| Ok(()));
+    let error = test.pool().get_timeout(LONG).expect_err("it cannot be begun");
+    assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("read-only"));
+    assert_eq!((script.calls(Call::Connect), script.calls(Call::Close), script.live()), (1, 1, 0));
+    test.roll_back().expect("there is nothing to roll back");
+}
+
+#[test]
 fn a_sandbox_whose_connection_was_replaced_says_what_was_lost() {
     let (_folder, open) = guests();
     let test = sandbox(open);

@@ -33,7 +33,8 @@ pub(crate) struct Flags {
     /// What becomes of lines that cannot be loaded: skipped and reported, or the end of the load.
     #[arg(long, value_enum, default_value = "fatal")]
     pub(crate) bad_lines: BadLines,
-    /// Where to write all bad lines, with their numbers and reasons, as CSV. An interrupted load that goes on adds to it.
+    /// Where to write all bad lines that are skipped, with their numbers and reasons, as CSV. An interrupted load that goes
+    /// on adds to it.
     #[arg(long, value_name = "FILE")]
     pub(crate) rejects: Option<PathBuf>,
     /// Goes on with a load that was interrupted, in whatever way.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-/// Made from the variable `MILLPOND_BATCH_GATE`: `read:N` waits before the N-th record of the file, `commit:N` before
-/// the N-th commit, until a signal comes.
+/// Made from the variable `MILLPOND_BATCH_GATE`: `read:N` waits before record N of the file, counted from 0 as the ledger
+/// counts them, `commit:N` before the N-th commit of this run, counted from 1, until a signal comes.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     place: Option<(String, u64)>,

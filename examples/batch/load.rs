@@ -108,12 +108,10 @@ pub(crate) fn load(flags: &Flags, file: &Path, into: &PathBuf, stop: &AtomicBool
             |conn, _, row| target.insert(conn, row),
             |outcome| match outcome.result {
                 Ok(()) => {}
-                Err(BatchError::Failed(Refused::Line(reason))) => {
-                    if flags.bad_lines == BadLines::Fatal {
-                        fault.get_or_insert_with(|| format!("line {}: {reason}", outcome.item.number));
-                    }
+                Err(BatchError::Failed(Refused::Line(reason))) if flags.bad_lines == BadLines::Skip => {
                     rejects.add(&outcome.item, &reason);
                 }
+                // One that ends the load is not settled, so it is no reject: a load that goes on meets it again.
                 // Where there is no connection, or no transaction, all lines of it say the same.
                 Err(error) => drop(fault.get_or_insert_with(|| format!("line {}: {error}", outcome.item.number))),
             },

@@ -140,10 +140,14 @@ impl Source {
             Records::Json { lines, number, longest } => loop {
                 let mut line = Vec::new();
                 self.meter.of_this_record.set(0);
-                let read = lines.by_ref().take(longest.saturating_add(1)).read_until(b'\n', &mut line);
+                // With the end of the line, which does not count.
+                let read = lines.by_ref().take(longest.saturating_add(2)).read_until(b'\n', &mut line);
                 *number += 1;
                 if read.map_err(|error| format!("line {number}: {error}"))? == 0 {
                     return Ok(None);
+                }
+                if line.pop_if(|last| *last == b'\n').is_some() {
+                    line.pop_if(|last| *last == b'\r');
                 }
                 if line.len() as u64 > *longest {
                     return Err(format!("line {number}: {}", too_long(*longest)).into());

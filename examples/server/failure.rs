@@ -102,8 +102,8 @@ impl Problem {
         }
     }
 
-    /// A pool's error names threads and lines of source, and a driver's may name files: both go to the log (at `RUST_LOG=debug`) and not to the
-    /// client, who is told which pool, why, and when to come back.
+    /// A pool's error names threads and lines of source, and a driver's may name files: both go to the log (at
+    /// `RUST_LOG=debug`) and not to the client, who is told which pool, why, and when to come back.
     fn database(error: &sqlite::Error, pool: &str) -> Self {
         let (why, retry_after) = match error.kind() {
             // Before the deadline, which it used up.
@@ -111,7 +111,8 @@ impl Problem {
             ErrorKind::Pool => match error.pool_error().map(millpond::Error::kind) {
                 // A connection comes free any moment.
                 Some(PoolErrorKind::Exhausted) => ("all connections were in use until the deadline of the request", 1),
-                // As many as may wait are served in a fraction of a second; all who were turned away should not be back before.
+                // As many as may wait are served in a fraction of a second; all who were turned away should not be back
+                // before.
                 Some(PoolErrorKind::Overloaded) => ("too many requests wait for a connection already", 1),
                 // People pause pools, and take their time.
                 Some(PoolErrorKind::Paused) => ("it is paused", 10),

@@ -57,7 +57,7 @@ fn home(request: &Request) -> Result<Job, Refused> {
 }
 
 fn entry(request: &Request) -> Result<Job, Refused> {
-    let id = decoded(request.path().trim_start_matches("/entries/"));
+    let id = decoded(request.path().strip_prefix("/entries/").unwrap_or_default());
     let id = number("entry", Some(id), i64::MAX)?.unwrap_or_default();
     Ok(Box::new(move |book| Ok(pages::entry(&book.entry(id)?))))
 }

@@ -108,8 +108,7 @@ impl Wire {
         if !self.buffer.is_empty() {
             return Ok(true);
         }
-        self.stream.set_read_timeout(Some(keep_alive))?;
-        match self.read_on() {
+        match self.read_until(Instant::now() + keep_alive) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             other => other.map(|()| true),
@@ -170,27 +169,34 @@ impl Wire {
             return Err(Refusal::new(501, "bodies in chunks are not understood here; send a Content-Length"));
         }
         let length = body_length(&request)?;
+        // RFC 9112, 3.2: who stands between may have gone by the other one.
+        let hosts = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host")).count();
+        if hosts > 1 || (hosts == 0 && parsed.version == Some(1)) {
+            return Err(Refusal::new(400, format!("the request has {hosts} headers `Host`, and not one")));
+        }
         self.buffer.drain(..end);
         Ok(Some((request, length)))
     }
 
     fn read_until(&mut self, until: Instant) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        self.read_on()
-    }
-
-    fn read_on(&mut self) -> io::Result<()> {
         let mut chunk = [0; 8 * 1024];
-        let read = self.stream.read(&mut chunk)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.buffer.extend(chunk.iter().take(read));
+                    return Ok(());
+                }
+                // A process that was stopped and goes on, say: a system call with a time-out is not begun again by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.buffer.extend(chunk.iter().take(read));
-        Ok(())
     }
 
     /// In one piece, so that no half of it waits for the other one to be acknowledged. A question about the head alone

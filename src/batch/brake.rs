@@ -2,6 +2,7 @@
 
 use super::error::BatchError;
 use super::report::End;
+use crate::error::dispose;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -48,9 +49,13 @@ impl<'a, E> Brake<'a, E> {
         }
         // Relaxed: a number, and nothing besides.
         let errors = self.errors.fetch_add(items, Ordering::Relaxed).saturating_add(items);
-        // A judge that panics has not said that it may go on.
-        let allowed =
-            self.go_on.as_ref().is_some_and(|judge| catch_unwind(AssertUnwindSafe(|| judge(error))).unwrap_or(false));
+        let allowed = self.go_on.as_ref().is_some_and(|judge| {
+            catch_unwind(AssertUnwindSafe(|| judge(error))).unwrap_or_else(|payload| {
+                // A judge that panics has not said that it may go on.
+                dispose(payload);
+                false
+            })
+        });
         let goes_on = allowed && errors < self.limit;
         if !goes_on {
             self.pull(End::Failed);

@@ -94,7 +94,12 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                 Err(payload) => BatchError::Panicked(Panicked::caught("the closure that prepares", payload).message),
             };
             let goes_on = self.brake.goes_on_after(&error, 1);
-            slot.result = Some(Err(error));
+            if !goes_on {
+                self.leave_unnoted(slots, |_| false);
+            }
+            if let Some(slot) = slots.get_mut(index) {
+                slot.result = Some(Err(error));
+            }
             if !goes_on {
                 return false;
             }
@@ -110,17 +115,20 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
     where
         W: Fn(L::Conn<'_>, &T, &V) -> Result<R, E>,
     {
-        let all = slots.len();
-        let (mut from, mut until) = (0, all);
+        let (mut from, mut until) = (0, slots.len());
+        // What was tried once is finished, though the brake may have gone on: its errors have been told.
+        let mut is_new = true;
         while let Some(part) = slots.get_mut(from..until).filter(|part| !part.is_empty()) {
             let at = first + from as u64;
-            // What is done of a chunk in parts is finished.
-            match self.attempt(at, part, until == all && from == 0) {
+            match self.attempt(at, part, std::mem::take(&mut is_new)) {
                 Attempt::NotBegun => return forget(part),
                 Attempt::Done => (from, until) = (until, slots.len()),
                 Attempt::Failed(index, error) => {
                     let goes_on = self.brake.goes_on_after(&error, 1);
-                    if let Some(slot) = part.get_mut(index) {
+                    if !goes_on {
+                        self.leave_unnoted(slots.get_mut(from..).unwrap_or_default(), |_| false);
+                    }
+                    if let Some(slot) = slots.get_mut(from + index) {
                         slot.result = Some(Err(error));
                     }
                     if !goes_on {
@@ -139,11 +147,23 @@ impl<L: Lend, E, P, W> Job<'_, '_, L, E, P, W> {
                         }
                     }
                     if !goes_on {
-                        return;
+                        let ends_it = |error: &BatchError<E>| {
+                            matches!(error, BatchError::Connection(_) | BatchError::Transaction(_))
+                        };
+                        return self.leave_unnoted(slots.get_mut(from..).unwrap_or_default(), ends_it);
                     }
                     (from, until) = (until, slots.len());
                 }
             }
+        }
+    }
+
+    /// The batch ends with an error, and no commit tells of those among these that were to be left out: they are left, and
+    /// told of by the run that settles them.
+    fn leave_unnoted<T, V, R>(&self, slots: &mut [Slot<T, V, R, E>], ends_it: impl Fn(&BatchError<E>) -> bool) {
+        if self.on_commit.is_some() {
+            let its = |result: &Result<R, BatchError<E>>| result.as_ref().is_err_and(&ends_it);
+            slots.iter_mut().for_each(|slot| drop(slot.result.take_if(|result| !its(result))));
         }
     }
 

@@ -5,6 +5,7 @@ use super::chunk::{Chunk, Ended, Job};
 use super::lend::Lend;
 use super::report::{Counts, End, Outcome};
 use crate::clock::{Clock, Moment};
+use crate::error::dispose;
 use crate::{Error, ErrorKind};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -106,11 +107,10 @@ fn work_on<L, T, V, R, E, P, W>(
             // Closures are guarded where they are called: it was a destructor, and is the caller's to hear of. Until then
             // somebody has to take the chunks that wait.
             job.brake.pull(End::Failed);
-            // A second one is of no interest, and may panic when it goes.
-            if panic.is_none() {
-                panic = Some(payload);
-            } else {
-                std::mem::forget(payload);
+            match panic {
+                None => panic = Some(payload),
+                // A second one is of no interest.
+                Some(_) => dispose(payload),
             }
             Ended { outcomes: Vec::new(), left }
         });

@@ -45,25 +45,26 @@
 //!   `Send`.
 //! - **Working.** Scoped threads (`millpond-batch`), started as they are needed, take chunks in turn. Each borrows a
 //!   connection for one chunk and gives it back behind it, so that others get theirs in between and broken ones are
-//!   replaced. More workers than connections wait for their turns, for as long as it takes. Chunks are begun in order, and
-//!   end as they end.
+//!   replaced. More workers than connections wait for their turns, for as long as it takes. Chunks are begun in order,
+//!   and end as they end.
 //! - **Transactions.** Where there are [some](Batch::transactions), each chunk is one: begun, its items, committed. A
 //!   `SqlitePool` has them by itself.
 //! - **An item that fails,** in a batch that [goes on](Batch::go_on), is left out, and it alone: its transaction is
 //!   rolled back, the items before it are done again and committed, and those behind it follow in the next one. So
-//!   **the closure may run twice over an item**, which it gets by reference (and once more for each item that fails only
-//!   when it is done again); what it does besides the transaction (counting, sending) it does twice then. Without
+//!   **the closure may run twice over an item**, which it gets by reference (and once more for each item that fails
+//!   only when it is done again); what it does besides the transaction (counting, sending) it does twice then. Without
 //!   transactions nothing is undone, and nothing done again.
 //! - **A panic** of the closure is an error of its item, and costs the connection, as ever; the thread goes on.
-//! - **The end.** By default the first error ends the batch: its transaction is rolled back, what others have in work is
-//!   finished and committed, and nothing more is begun. So it is when a [flag](Batch::stop_flag) is raised, but that what is
-//!   in work is finished everywhere. The [report](Report) comes in any case. Of items that were read and not done it has the number, and
-//!   of those that failed the reasons.
-//! - **The pool's own errors.** A chunk that gets no connection within the pool's `connection_timeout`, because others have
-//!   them or the server is away, or because the pool is closed, paused or turns callers away, ends the batch, whatever else is said, because no item is to blame and each would fail alike;
-//!   where a batch is to outlive an outage, set that time accordingly. When a transaction cannot be begun or committed,
-//!   all its items have that error; beginning is tried once more, on another connection. One that was lost on the way to the server may have been committed all the same:
-//!   the batch says that it failed.
+//! - **The end.** By default the first error ends the batch: its transaction is rolled back, what others have in work
+//!   is finished and committed, and nothing more is begun. So it is when a [flag](Batch::stop_flag) is raised, but that
+//!   what is in work is finished everywhere. The [report](Report) comes in any case. Of items that were read and not
+//!   done it has the number, and of those that failed the reasons.
+//! - **The pool's own errors.** A chunk that gets no connection within the pool's `connection_timeout`, because others
+//!   have them or the server is away, or because the pool is closed, paused or turns callers away, ends the batch,
+//!   whatever else is said, because no item is to blame and each would fail alike; where a batch is to outlive an
+//!   outage, set that time accordingly. When a transaction cannot be begun or committed, all its items have that error;
+//!   beginning is tried once more, on another connection. One that was lost on the way to the server may have been
+//!   committed all the same: the batch says that it failed.
 //!
 //! The words are Spring Batch's (chunk, skip), and reading ahead is bounded as in Python's `Executor.map` with a
 //! `buffersize`. Spring does each item of a failed chunk again in a transaction of its own; here a chunk with one bad
@@ -119,8 +120,8 @@ impl<'a, M: Manager, E> Batch<'a, Lender<'a, M>, E> {
     }
 
     /// A batch over whatever lends connections of this kind: a pool of a tenant, balanced servers. By default it has as
-    /// many workers as there are cores. How many connections there are it does not know, so more workers than that wait for
-    /// each other within the time that the pools give.
+    /// many workers as there are cores. How many connections there are it does not know, so more workers than that wait
+    /// for each other within the time that the pools give.
     ///
     /// # Examples
     ///
@@ -146,8 +147,8 @@ impl<'a, M: Manager, E> Batch<'a, Lender<'a, M>, E> {
     /// Makes each chunk a transaction. Default: none. On a connection where one of these fails or panics nobody knows
     /// what is open, and it is closed.
     ///
-    /// They run for each chunk, beside the items' own time: for SQLite, begin with `BEGIN IMMEDIATE`, or transactions fail
-    /// that read first.
+    /// They run for each chunk, beside the items' own time: for SQLite, begin with `BEGIN IMMEDIATE`, or transactions
+    /// fail that read first.
     pub fn transactions<X: Into<Box<dyn StdError + Send + Sync>>>(
         mut self,
         begin: impl Fn(&mut M::Connection) -> Result<(), X> + Sync + 'a,
@@ -187,7 +188,9 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         }
     }
 
-    /// The most threads that work. Default: the pool's `max_size`, at the time when the batch is made.
+    /// The most threads that work. Default: the pool's `max_size` at the time when the batch is made by
+    /// [`new`](Batch::new), as many as there are cores for [`lending`](Batch::lending) and `sqlite`, and what
+    /// [`Lend::workers`] says for [`over`](Self::over).
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
@@ -228,17 +231,19 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         self
     }
 
-    /// A flag that ends the batch once it is true: transactions that have begun are finished and committed, and nothing new is begun.
-    /// Whoever raises it (a handler of Ctrl-C) is noticed before the next item is read; an iterator that blocks is
-    /// waited for.
+    /// A flag that ends the batch once it is true: transactions that have begun are finished and committed, and nothing
+    /// new is begun. Whoever raises it (a handler of Ctrl-C) is noticed before the next item is read; an iterator that
+    /// blocks is waited for.
     pub fn stop_flag(mut self, flag: &'a AtomicBool) -> Self {
         self.stop_flag = Some(flag);
         self
     }
 
-    /// Calls a function at the end of each transaction, before the commit, with the connection and the items that the commit
-    /// settles. What it writes is committed with them: a program that is to be resumed notes its progress here. Where items
-    /// fail, also those that are settled by being left out are told; transactions come in any order.
+    /// Calls a function at the end of each transaction, before the commit, with the connection and the items that the
+    /// commit settles. What it writes is committed with them: a program that is to be resumed notes its progress here.
+    /// Where items fail, also those that are settled by being left out are told; transactions come in any order. Where
+    /// an error ends the batch, items that had failed in the same transaction before count as [left](Counts::left),
+    /// because no commit tells of them.
     ///
     /// # Examples
     ///
@@ -273,8 +278,8 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         self
     }
 
-    /// Tells a function how far the batch is, on the calling thread: at most every `every`, and once at the end. Between, it
-    /// waits for no item, but the iterator may keep the thread for longer.
+    /// Tells a function how far the batch is, on the calling thread: at most every `every`, and once at the end.
+    /// Between, it waits for no item, but the iterator may keep the thread for longer.
     pub fn progress(mut self, every: Duration, f: impl FnMut(&Counts) + 'a) -> Self {
         self.progress = Some((every, Box::new(f)));
         self
@@ -291,8 +296,8 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
     ///
     /// # Panics
     ///
-    /// When the iterator, the function that is told of progress, or a destructor of an item or a result does; what is in
-    /// work is finished before.
+    /// When the iterator, the function that is told of progress, or a destructor of an item or a result does; what is
+    /// in work is finished before.
     pub fn run<T: Send, R: Send>(
         self,
         items: impl IntoIterator<Item = T>,
@@ -313,8 +318,8 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         report
     }
 
-    /// The same, and gives `sink` what has come of each item that is done or has failed: on the calling thread, in the order in which chunks end.
-    /// What it keeps is up to it; while it takes its time no more is read.
+    /// The same, and gives `sink` what has come of each item that is done or has failed: on the calling thread, in the
+    /// order in which chunks end. What it keeps is up to it; while it takes its time no more is read.
     ///
     /// # Panics
     ///
@@ -349,9 +354,9 @@ impl<'a, L: Lend, E> Batch<'a, L, E> {
         self.run_prepared(items, |_| Ok(()), |conn, item, ()| work(conn, item), sink)
     }
 
-    /// The same, and what needs no connection is done before there is one: `prepare` runs over all items of a chunk first,
-    /// and once. It parses, fetches or packs while other workers have the connections. Its errors and panics cost their
-    /// items alone, and no transaction.
+    /// The same, and what needs no connection is done before there is one: `prepare` runs over all items of a chunk
+    /// first, and once. It parses, fetches or packs while other workers have the connections. Its errors and panics
+    /// cost their items alone, and no transaction.
     ///
     /// # Panics
     ///

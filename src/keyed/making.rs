@@ -2,6 +2,7 @@
 
 use super::table::{Slot, Table};
 use crate::clock::{Clock, Moment};
+use crate::error::dispose;
 use crate::redact::redact;
 use crate::{Error, ErrorKind, Manager};
 use parking_lot::{Condvar, Mutex};
@@ -253,7 +254,11 @@ impl<M: Manager> Making<M> {
 /// A key as messages show it.
 pub(super) fn named(key: &impl fmt::Debug) -> String {
     let text = catch_unwind(AssertUnwindSafe(|| format!("{key:?}")));
-    text.map_or_else(|_| "a key whose Debug panics".to_owned(), |text| redact(&text).into_owned())
+    let text = text.map(|text| redact(&text).into_owned());
+    text.unwrap_or_else(|payload| {
+        dispose(payload);
+        "a key whose Debug panics".to_owned()
+    })
 }
 
 fn circle(key: &impl fmt::Debug) -> Error {

@@ -4,6 +4,7 @@ use super::{PATIENCE, polled};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something that threads wait at until a test opens it. Clones are the same gate.
 ///
@@ -81,14 +82,17 @@ impl Gate {
     /// When that takes longer than a minute, which only a defect does.
     #[track_caller]
     pub fn wait_for(&self, threads: u32) {
+        self.wait_within(threads, PATIENCE);
+    }
+
+    #[track_caller]
+    fn wait_within(&self, threads: u32, patience: Duration) {
         let mut state = self.0.state.lock();
-        while state.waiting < threads {
-            if self.0.changed.wait_for(&mut state, PATIENCE).timed_out() {
-                let waiting = state.waiting;
-                drop(state);
-                panic!("{waiting} threads wait at the gate, and not {threads}");
-            }
-        }
+        self.0.changed.wait_while_for(&mut state, |state| state.waiting < threads, patience);
+        // Not by what ended the wait: the last one may have come together with the end of the time.
+        let waiting = state.waiting;
+        drop(state);
+        assert!(waiting >= threads, "{waiting} threads wait at the gate, and not {threads}");
     }
 }
 
@@ -118,4 +122,28 @@ impl fmt::Debug for Gate {
 #[track_caller]
 pub fn eventually(what: &str, so: impl FnMut() -> bool) {
     assert!(polled(so), "never so: {what}");
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    #[test]
+    fn what_others_do_at_the_gate_does_not_prolong_the_wait() {
+        let (gate, over) = (Gate::new(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // As those who come do, more often than the wait is long.
+            let coming = scope.spawn(|| {
+                polled(|| {
+                    gate.0.changed.notify_all();
+                    over.load(SeqCst)
+                })
+            });
+            let late = catch_unwind(AssertUnwindSafe(|| gate.wait_within(1, Duration::from_millis(500))));
+            over.store(true, SeqCst);
+            assert!(late.is_err() && coming.join().expect("no panic"), "it has ended before they have");
+        });
+    }
 }

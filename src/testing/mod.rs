@@ -80,20 +80,48 @@ pub use sandbox::{Sandbox, SandboxError, SandboxPool};
 pub use script::{Act, Call, Script};
 pub use scripted::{Refused, Scripted, ScriptedConnection, ScriptedConnections};
 
+use crate::clock::Clock;
 use std::thread::sleep;
 use std::time::Duration;
 
 /// Long enough that only a defect reaches it, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks a thousand times a second; says whether it became so.
-fn polled(mut so: impl FnMut() -> bool) -> bool {
+/// Asks up to a thousand times a second; says whether it became so.
+fn polled(so: impl FnMut() -> bool) -> bool {
+    polled_for(PATIENCE, so)
+}
+
+fn polled_for(patience: Duration, mut so: impl FnMut() -> bool) -> bool {
     const STEP: Duration = Duration::from_millis(1);
-    (0..PATIENCE.as_millis()).any(|_| {
-        let done = so();
-        if !done {
-            sleep(STEP);
+    let until = Clock::System.now().after(patience);
+    loop {
+        // Read first, so that there is a look behind the deadline too, however long this thread was kept from the last one.
+        let is_last = Clock::System.now() >= until;
+        if so() {
+            return true;
         }
-        done
-    })
+        if is_last {
+            return false;
+        }
+        sleep(STEP);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_each_look_is_counted_and_there_is_one_when_time_is_over() {
+        let (step, patience) = (Duration::from_millis(5), Duration::from_millis(50));
+        let mut looks = 0;
+        let so = polled_for(patience, || {
+            looks += 1;
+            sleep(step);
+            false
+        });
+        assert!(!so && looks <= 1 + patience.div_duration_f64(step) as u32, "{looks} looks");
+        assert!(polled_for(Duration::ZERO, || true));
+    }
 }

@@ -194,7 +194,10 @@ impl<M: Manager> Manager for Undone<M> {
 
     fn connect(&self) -> Result<M::Connection, M::Error> {
         let mut connection = self.manager.connect()?;
-        (self.begin)(&mut connection)?;
+        if let Err(error) = (self.begin)(&mut connection) {
+            self.manager.close(connection);
+            return Err(error);
+        }
         self.outcome.lock().opened += 1;
         Ok(connection)
     }

@@ -66,6 +66,21 @@ fn a_huge_field_is_loaded_and_one_beyond_the_limit_is_an_error_with_its_line() {
 }
 
 #[test]
+fn the_end_of_a_line_does_not_count_for_the_longest_record() {
+    let line = r#"{"b":"12345678"}"#;
+    let run = |text: &str, most: usize| Job::new("t.jsonl", text).run(&["--max-record", &most.to_string()]);
+    for text in [line.to_owned(), format!("{line}\n"), format!("{line}\r\n"), format!("{line}\n{line}\r\n{line}")] {
+        let done = run(&text, line.len());
+        assert_eq!((done.code, &*done.err), (0, ""), "{text:?}");
+        let done = run(&text, line.len() - 1);
+        assert!(
+            done.code == 1 && done.err.starts_with("error: line 1: the record is longer than 15 bytes"),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
 fn standard_input_is_loaded_and_cannot_be_resumed() {
     let job = Job::new("t.csv", "");
     let args = ["-", "--into", "t.db", "--format", "csv", "--table", "t"];

@@ -104,11 +104,7 @@ fn bad_lines_are_counted_once_over_all_runs() {
     assert_eq!(done.code, 3, "rejected by this run or an earlier one");
     assert_eq!(job.rows("SELECT count(*), count(DISTINCT n) FROM t"), ["2970|2970"]);
     assert_eq!(job.rows("SELECT sum(failed) FROM millpond_batch_progress"), ["30"]);
-    let rejects = fs::read_to_string(job.file("bad.csv")).expect("it is written");
-    let mut numbers: Vec<u32> =
-        rejects.lines().skip(1).filter_map(|line| line.split(',').next()?.parse().ok()).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (8..3001).step_by(100).collect::<Vec<_>>(), "{rejects}");
+    assert_eq!(rejected(&job), (8..3001).step_by(100).collect::<Vec<_>>());
     assert_eq!(job.run(&[&args[..], &["--resume"]].concat()).code, 3, "as before, when there is nothing left to do");
 }
 
@@ -152,4 +148,48 @@ fn anew_forgets_an_interrupted_load_and_keeps_its_rows() {
     assert_eq!(count(&job), 120);
     assert_eq!(job.run(&["--resume"]).code, 0);
     assert_eq!(count(&job), 120);
+}
+
+/// The numbers of the lines in the file of rejects, in order.
+fn rejected(job: &Job) -> Vec<u32> {
+    let rejects = fs::read_to_string(job.file("bad.csv")).expect("it is written");
+    let mut numbers: Vec<u32> =
+        rejects.lines().skip(1).filter_map(|line| line.split(',').next()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_bad_line_that_ends_a_load_is_rejected_once_by_the_one_that_goes_on() {
+    let mut lines: Vec<_> = (0..100).map(|n| format!("{{\"n\": {n}}}")).collect();
+    lines[50] = "bad".to_owned();
+    let job = Job::new("t.jsonl", lines.join("\n"));
+    let args = ["--rejects", "bad.csv", "--per-transaction", "10", "--workers", "1"];
+    let done = job.run(&args);
+    assert!(done.code == 1 && done.err.starts_with("error: line 51: not JSON"), "{}", done.err);
+    assert_eq!((count(&job), rejected(&job)), (50, vec![]), "it is not settled");
+    assert_eq!(job.run(&[&args[..], &["--resume", "--bad-lines", "skip"]].concat()).code, 3);
+    assert_eq!((count(&job), rejected(&job)), (99, vec![51]));
+}
+
+#[test]
+fn a_bad_line_whose_transaction_is_lost_is_rejected_once_by_the_load_that_goes_on() {
+    let mut lines: Vec<_> = (0..100).map(|n| format!("{{\"n\": {n}, \"of\": 1}}")).collect();
+    // In one transaction: a line that is bad as it stands, one that the table refuses, and one that only the commit refuses.
+    (lines[51], lines[53]) = ("bad".to_owned(), "{\"n\": -1, \"of\": 1}".to_owned());
+    lines[52] = "{\"n\": 52, \"of\": 2}".to_owned();
+    let job = Job::new("t.jsonl", lines.join("\n"));
+    job.sql(
+        "CREATE TABLE whole (id INTEGER PRIMARY KEY); INSERT INTO whole VALUES (1);
+         CREATE TABLE t (n INTEGER CHECK (n >= 0), \"of\" INTEGER REFERENCES whole DEFERRABLE INITIALLY DEFERRED)",
+    );
+    let args = ["--bad-lines", "skip", "--rejects", "bad.csv", "--per-transaction", "10", "--workers", "1"];
+    let done = job.run(&args);
+    assert!(done.code == 1 && done.err.contains("FOREIGN KEY constraint failed"), "{}", done.err);
+    assert_eq!((count(&job), rejected(&job)), (50, vec![]), "nothing of that transaction is settled");
+    job.sql("INSERT INTO whole VALUES (2)");
+    let done = job.run(&[&args[..], &["--resume"]].concat());
+    assert_eq!(done.code, 3, "{}", done.err);
+    assert_eq!((count(&job), rejected(&job)), (98, vec![52, 54]));
+    assert_eq!(job.rows("SELECT sum(failed) FROM millpond_batch_progress"), ["2"]);
 }

@@ -19,13 +19,18 @@ fn what_is_no_request_is_refused_and_the_server_goes_on() {
     let status = |request: &[u8]| raw(&site, request).split(' ').nth(1).map(str::to_owned).unwrap_or_default();
     assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not HTTP\r\n\r\n"), "400");
     assert_eq!(status(b"GET / HTTP/1.1\r\nno colon\r\n\r\n"), "400");
-    assert_eq!(status(b"POST /sql HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "400");
-    assert_eq!(status(b"POST /sql HTTP/1.1\r\nContent-Length: +1\r\n\r\na"), "400");
-    assert_eq!(status(b"POST /sql HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "501");
-    assert_eq!(status(b"POST /sql HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"), "413");
+    assert_eq!(status(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "400");
+    assert_eq!(status(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na"), "400");
+    assert_eq!(status(b"POST /sql HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "501");
+    assert_eq!(status(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n"), "413");
     assert_eq!(status(format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(20_000)).as_bytes()), "431");
     assert_eq!(status(format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100)).as_bytes()), "431");
-    assert_eq!(status(b"POST /sql HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf"), "", "nobody is there to hear");
+    assert_eq!(
+        status(b"POST /sql HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"),
+        "",
+        "nobody is there to hear"
+    );
+    assert_eq!(status(b"GET /health HTTP/1.1\r\n\r\n"), "400");
     assert_eq!(status(b"GET /health HTTP/1.0\r\n\r\n"), "200");
     eventually("all have left", || site.server.census().open == 0);
     one(&site, &surreal()).ping().expect("it goes on");

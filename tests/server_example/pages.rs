@@ -2,6 +2,8 @@
 
 use crate::process::Server;
 use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 #[test]
 fn an_entry_that_is_written_is_on_the_page_and_in_the_json() {
@@ -97,8 +99,30 @@ fn an_unknown_path_is_a_404_and_another_method_a_405_that_says_what_is_allowed()
     let answer = server.get("/entries");
     assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
 
+    assert_eq!(server.write("Ada", "the first one").status, 303);
+    assert_eq!((server.get("/entries/1").status, server.get("/entries//entries/1").status), (200, 400));
+
     let head = server.agent.head(format!("{}/", server.url)).call().expect("an answer");
     assert!(head.headers()["content-length"] != "0", "{head:?}");
     // The next answer on the same connection begins where it should.
     assert_eq!(server.get("/").status, 200);
+}
+
+#[test]
+fn a_request_without_its_host_or_with_two_is_refused() {
+    let server = Server::start(&[]);
+    for (head, status) in [
+        ("HTTP/1.1\r\nHost: localhost", "200"),
+        ("HTTP/1.1", "400"),
+        ("HTTP/1.1\r\nHost: localhost\r\nhost: localhost", "400"),
+        ("HTTP/1.0", "200"),
+        ("HTTP/1.0\r\nHost: a\r\nHost: b", "400"),
+    ] {
+        let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
+        write!(stream, "GET / {head}\r\nConnection: close\r\n\r\n").expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, and the end");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head:?}: {answer}");
+        assert!(status == "200" || answer.contains(" headers `Host`, and not one"), "{answer}");
+    }
 }

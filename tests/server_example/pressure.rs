@@ -133,6 +133,21 @@ fn ask(stream: &mut TcpStream, path: &str) -> String {
 }
 
 #[test]
+fn a_server_that_was_suspended_goes_on_with_its_clients_where_they_were() {
+    let server = Server::start(&[]);
+    let mut client = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
+    assert!(ask(&mut client, "/health").starts_with("HTTP/1.1 200 "));
+    // Between two requests, and within one; its thread may not have begun to read when it is stopped for the first time.
+    (0..20).for_each(|_| server.interrupt());
+    client.write_all(b"GET /health HTTP/1.1\r\n").expect("the server reads");
+    (0..20).for_each(|_| server.interrupt());
+    client.write_all(b"Host: localhost\r\n\r\n").expect("the server reads");
+    let mut first = [0; 13];
+    client.read_exact(&mut first).expect("an answer");
+    assert_eq!(&first, b"HTTP/1.1 200 ");
+}
+
+#[test]
 fn of_too_many_clients_some_places_are_left_for_operators() {
     let server = Server::start(&["--connections", "2"]);
     let address = server.url.trim_start_matches("http://");

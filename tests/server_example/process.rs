@@ -2,7 +2,7 @@
 
 use crate::support::{Folder, LONG, built_example};
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -132,6 +132,15 @@ impl Server {
     pub(crate) fn signal(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("it is not waited for yet");
+    }
+
+    /// Stops it, and lets it go on: what waits with a time-out is interrupted by that.
+    pub(crate) fn interrupt(&self) {
+        let pid = Pid::from_child(&self.child);
+        for (signal, change) in [(Signal::STOP, WaitOptions::UNTRACED), (Signal::CONT, WaitOptions::CONTINUED)] {
+            kill_process(pid, signal).expect("it is not waited for yet");
+            waitpid(Some(pid), change).expect("it is a child of this process");
+        }
     }
 
     pub(crate) fn end(&mut self) -> ExitStatus {

@@ -2,6 +2,7 @@
 
 use super::Core;
 use crate::clock::Moment;
+use crate::error::dispose;
 use crate::event::EventHandler;
 use crate::helpers;
 use crate::incident::{IncidentKind, Noted, Said};
@@ -16,7 +17,10 @@ const MOST_OFTEN: Duration = Duration::from_millis(20);
 
 /// What a handler says of itself when the pool is built; one that panics says the usual.
 fn asked<R: Default>(ask: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_default()
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| {
+        dispose(payload);
+        R::default()
+    })
 }
 
 /// Those that hear events, and those that want samples.
@@ -111,7 +115,7 @@ impl<M: Manager> Core<M> {
     pub(crate) fn note(&self, kind: IncidentKind, said: impl Into<Said>) {
         let (now, wall, said) = (self.clock.now(), self.clock.wall(), said.into());
         let replaced = self.journal.lock().note(kind, (now, wall), said);
-        drop(catch_unwind(AssertUnwindSafe(|| drop(replaced))));
+        dispose(replaced);
     }
 
     /// The incidents, before errors are made text of.

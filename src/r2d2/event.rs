@@ -35,6 +35,7 @@
 //! # Ok::<(), r2d2::Error>(())
 //! ```
 
+use millpond::drop_in;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -173,8 +174,8 @@ pub(super) fn tell(handler: &dyn HandleEvent, event: impl FnOnce(&dyn HandleEven
     let Err(thrown) = catch_unwind(AssertUnwindSafe(|| event(handler))) else { return };
     // What it has thrown, and how it prints, are the handler's too.
     let again = catch_unwind(AssertUnwindSafe(|| {
-        drop(thrown);
-        log::error!("the event handler {handler:?} panicked");
+        let message = drop_in::panic_message(thrown);
+        log::error!("the event handler {} panicked: {message}", drop_in::redact(&format!("{handler:?}")));
     }));
     if let Err(again) = again {
         std::mem::forget(again);

@@ -137,20 +137,22 @@ fn parameters(text: &str) -> Vec<Secret> {
         .filter_map(|(at, _)| {
             let rest = text.get(at + 1..)?;
             let name = rest.get(..parameter_name(rest)?)?;
+            if !is_secret_parameter(name) {
+                return None;
+            }
             let begin = at + 1 + name.len() + 1;
             let value = text.get(begin..)?;
             let value = value.get(..url_end(value, is_quoted(text.get(..at)?)))?;
             let next = |&(at, _): &(usize, &str)| value.get(at + 1..).and_then(parameter_name).is_some();
             let end = value.match_indices(['&', '#']).find(next).map_or(value.len(), |(at, _)| at);
-            let is_secret = end > 0 && is_secret_parameter(name);
-            is_secret.then_some(Secret { start: begin, end: begin + end, host_before: 0 })
+            (end > 0).then_some(Secret { start: begin, end: begin + end, host_before: 0 })
         })
         .collect()
 }
 
 /// Where the name of a parameter ends that the text begins with.
 fn parameter_name(text: &str) -> Option<usize> {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"-._~%[]$:".contains(c))?;
+    let end = text.find(|c: char| c.is_whitespace() || "\"'`<>?&#=".contains(c))?;
     (end > 0 && text.get(end..)?.starts_with('=')).then_some(end)
 }
 
@@ -260,6 +262,7 @@ mod tests {
             ("http://o'brien:s3@h/?jwt=s3'cr3t", "http://o'brien:***@h/?jwt=***"),
             ("https://h/?p%61ssword=s3cr3t", "https://h/?p%61ssword=***"),
             ("https://h/?credential=s3cr3t&tags[key]=s3cr3t", "https://h/?credential=***&tags[key]=***"),
+            ("https://h/?a+key=s3cr3t", "https://h/?a+key=***"),
         ] {
             assert_eq!(redact(text), clean);
             assert_eq!(redact(clean), clean);

@@ -311,9 +311,9 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Called with every new connection before it is lent, on the helper thread that opened it. An error closes the
-    /// connection and counts as a failed attempt to connect. It is of the manager's type, so that a hook which cannot
-    /// fail may say `Ok(())` and no more.
+    /// Called with every new connection before it is lent, on the thread that opened it: a helper's, or with
+    /// [`Maintenance::Manual`] the caller's. An error closes the connection and counts as a failed attempt to connect. It is
+    /// of the manager's type, so that a hook which cannot fail may say `Ok(())` and no more.
     ///
     /// # Examples
     ///
@@ -346,7 +346,8 @@ impl<M: Manager> Builder<M> {
         self
     }
 
-    /// Called with every connection before it is closed, on a helper thread.
+    /// Called with every connection before it is closed, on a helper thread; with [`Maintenance::Manual`] on the thread that
+    /// gives it up.
     pub fn on_close(mut self, hook: impl Fn(&mut M::Connection) + Send + Sync + 'static) -> Self {
         self.hooks.on_close = Some(Box::new(hook));
         self

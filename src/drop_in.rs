@@ -5,6 +5,7 @@
 
 use crate::kind::Native;
 use crate::{Builder, Manager, Pool, PooledConnection};
+use std::any::Any;
 use std::borrow::Cow;
 
 /// A builder that does as r2d2 does where the public settings have no word for it: a connection that has worked lately is
@@ -29,4 +30,10 @@ pub fn open_ahead<M: Manager>(pool: &Pool<M>) {
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
     crate::redact::redact(text)
+}
+
+/// What a caught panic says, with passwords masked.
+#[must_use]
+pub fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    crate::error::Panicked::caught("an event handler", payload).message
 }

@@ -119,6 +119,8 @@ impl Error {
     }
 
     /// The [name](crate::Builder::name) of the pool that the error is about, unless it is about settings, or about several pools.
+    /// Where none of the pools of a [`Balanced`](crate::Balanced) or a [`ReadWrite`](crate::ReadWrite) could serve, the one that
+    /// was asked last; the text is about all.
     ///
     /// # Examples
     ///
@@ -142,7 +144,10 @@ impl Error {
         self.0.stats.as_ref()
     }
 
-    /// Who held connections at that moment, longest first, at most sixteen.
+    /// Who held connections at that moment, longest first. After a checkout in vain at most sixteen, because a thousand callers
+    /// may give up in one moment; all of them where a pool did not become idle in time
+    /// ([`close_and_wait`](crate::Pool::close_and_wait), [`wait_idle`](crate::Pool::wait_idle)), and of several pools that did not
+    /// ([`Pools::close_all`](crate::Pools::close_all)) those of one after the other.
     #[must_use]
     pub fn holders(&self) -> &[Lease] {
         &self.0.holders
@@ -282,7 +287,7 @@ impl Error {
     }
 }
 
-/// How many holders the text of an exhaustion names: enough for a leak, short enough for a log line.
+/// How many holders a text names: enough for a leak, short enough for a log line.
 const HOLDERS_IN_TEXT: usize = 4;
 
 impl fmt::Display for Error {
@@ -327,7 +332,12 @@ impl fmt::Display for Error {
             }
             Text::StillHeld { waited, closed } => {
                 let waited = waited.as_secs_f64();
-                let holders = if holders.is_empty() { "nobody".to_owned() } else { listed(holders) };
+                let named = listed(holders.iter().take(HOLDERS_IN_TEXT));
+                let holders = match holders.len().saturating_sub(HOLDERS_IN_TEXT) {
+                    _ if holders.is_empty() => "nobody".to_owned(),
+                    0 => named,
+                    more => format!("{named}, and {more} more"),
+                };
                 if *closed {
                     write!(f, "the pool {pool:?} is closed, but after {waited:.2} s not everything has ended ")?;
                 } else {

@@ -234,7 +234,8 @@
 //!   less, those that are borrowed stay until they come back.
 //! - **The deadline holds**, also while `connect` or `is_valid` hangs: both run on helper threads. It cannot hold
 //!   against what runs on the caller's own thread: an event handler; a check, where the system refuses another thread;
-//!   in the module [`r2d2`], also the check of a connection that worked within the last 500 ms.
+//!   in the module [`r2d2`], also the check of a connection that worked within the last 500 ms; and everything with
+//!   [`Maintenance::Manual`], where there are no helper threads.
 //! - **No place is lost.** Not to a panic in any callback, not to a failed attempt to connect, not to a waiter that
 //!   gives up. Whenever a place comes free, somebody who waits learns of it.
 //! - **Cleaning comes first.** [`Manager::reset`] and `on_return` have run before anybody else can have the connection,
@@ -244,7 +245,8 @@
 //!   checked and replaced bit by bit, because all at once would be a storm.
 //! - **A forked child shares nothing.** It gets [`ErrorKind::Forked`] instead of a connection whose socket its parent uses,
 //!   and dropping what it inherited says no word to the server. It can have a pool of its own.
-//! - **Secrets stay in.** What the pool prints or logs has no password of a URL in it, and no value of a word like `password`
+//! - **Secrets stay in.** What the pool prints or logs has no password of a URL in it, no user that may be a token
+//!   (`https://TOKEN@host`), no parameter that is called like a secret (`?key=…`), and no value of a word like `password`
 //!   or `token`, also where a driver's error or a panic brought it along. The error in `source()` is the driver's own.
 //! - **Everybody learns the cause.** All who waited in vain for a connection that could not be opened get the manager's
 //!   own error, not only one of them.

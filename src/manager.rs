@@ -24,7 +24,7 @@ pub enum Fault {
 
 /// Opens, checks, cleans and closes connections of one kind.
 ///
-/// Three functions are needed; the others have defaults that do nothing. Every one of them may panic: the pool
+/// Two functions are needed; the others have defaults that do nothing. Every one of them may panic: the pool
 /// counts and reports the panic and loses no place by it. None is called while a lock of the pool is held.
 ///
 /// You rarely write one: a closure that opens a connection is a manager, so is every `r2d2::ManageConnection`
@@ -61,7 +61,8 @@ pub trait Manager: Send + Sync + 'static {
     /// What opening and checking can fail with. Callers find it as the `source()` of the pool's error.
     type Error: StdError + Send + Sync + 'static;
 
-    /// Opens a connection. Runs on a helper thread, never on a caller's.
+    /// Opens a connection. Runs on a helper thread, never on a caller's, except with
+    /// [`Maintenance::Manual`](crate::Maintenance::Manual), where it runs on the caller's.
     ///
     /// # Errors
     ///
@@ -69,7 +70,8 @@ pub trait Manager: Send + Sync + 'static {
     fn connect(&self) -> Result<Self::Connection, Self::Error>;
 
     /// Asks the server whether the connection still works. Runs before a connection that has been idle for a
-    /// while is lent again, as [`Validation`](crate::Validation) says, on a helper thread.
+    /// while is lent again, as [`Validation`](crate::Validation) says, on a helper thread; on the caller's with
+    /// [`Maintenance::Manual`](crate::Maintenance::Manual), and where the system refuses another thread.
     ///
     /// # Errors
     ///
@@ -98,7 +100,8 @@ pub trait Manager: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Closes the connection. Runs on a helper thread. The default drops it.
+    /// Closes the connection. Runs on a helper thread; with [`Maintenance::Manual`](crate::Maintenance::Manual) on the thread
+    /// that gives it up. The default drops it.
     fn close(&self, connection: Self::Connection) {
         drop(connection);
     }

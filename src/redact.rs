@@ -10,11 +10,31 @@ const MASK: &str = "***";
 
 /// Words before `=` or `:` whose value nobody is to see. Compared without case, and also as the end of a longer word, as in
 /// `sslpassword` or `db_password`; `pass` only where a word begins, because of `bypass`.
-const SECRET_WORDS: [&str; 9] =
-    ["password", "passwd", "pwd", "pass", "secret", "token", "api_key", "apikey", "access_key"];
+const SECRET_WORDS: [&str; 10] =
+    ["password", "passwd", "pwd", "pass", "passphrase", "secret", "token", "api_key", "apikey", "access_key"];
 
-/// The text without passwords of URLs (`scheme://user:password@host`) and without the values of words like `password` and
-/// `token` (`password=...`, `"token": "..."`).
+/// Those that say so only of a parameter of a URL: elsewhere they are words like others, as in `duplicate key: 5`.
+const SECRET_PARAMETERS: [&str; 7] = ["key", "auth", "sig", "signature", "jwt", "credential", "credentials"];
+
+/// Schemes in which a user that stands alone is one. In others it may be a token, as in `https://TOKEN@host`.
+const SCHEMES_OF_USERS: [&str; 6] = ["postgres", "postgresql", "mysql", "mariadb", "mongodb", "mongodb+srv"];
+
+/// Whether the value of a URL's parameter is a secret by the parameter's name. One that is encoded hides what it is.
+pub(crate) fn is_secret_parameter(name: &str) -> bool {
+    let bare: String = name.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    name.contains('%') || SECRET_WORDS.iter().chain(&SECRET_PARAMETERS).any(|secret| bare.ends_with(secret))
+}
+
+/// Whether the user of a URL without a password may be a secret itself. A colon that somebody has encoded may have been meant
+/// as one.
+pub(crate) fn is_secret_user(scheme: &str, user: &str) -> bool {
+    let has_users = SCHEMES_OF_USERS.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+    !user.is_empty() && (!has_users || user.to_ascii_uppercase().contains("%3A"))
+}
+
+/// The text without passwords of URLs (`scheme://user:password@host`), without users of URLs that may be tokens
+/// (`scheme://token@host`), without the values of parameters that are called like a secret (`?key=...`), and without the
+/// values of words like `password` and `token` anywhere (`password=...`, `"token": "..."`).
 pub(crate) fn redact(text: &str) -> Cow<'_, str> {
     // Nearly all texts have neither, and are not copied.
     if !text.contains("://") && !text.contains(['=', ':']) {
@@ -32,6 +52,7 @@ pub(crate) fn redact(text: &str) -> Cow<'_, str> {
 /// The text with a mask in the place of each secret, if there is one.
 fn masked(text: &str) -> Option<String> {
     let mut secrets = user_infos(text);
+    secrets.extend(parameters(text));
     secrets.extend(values(text));
     if secrets.is_empty() {
         return None;
@@ -63,25 +84,83 @@ struct Secret {
     host_before: usize,
 }
 
-/// Where URLs have passwords: from the first colon after `://` to the last `@` of the URL. One that nobody has encoded may
-/// hold anything but white space and what URLs are quoted with.
+/// Where URLs have passwords, and users that may be tokens.
 fn user_infos(text: &str) -> Vec<Secret> {
-    text.match_indices("://")
-        .filter_map(|(at, separator)| {
-            let scheme = text.get(..at)?;
-            let before = scheme.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-            let quoted = before.ends_with('\'');
-            let begin = at + separator.len();
-            let rest = text.get(begin..)?;
-            let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>') || quoted && c == '\'';
-            let url = rest.get(..rest.find(ends).unwrap_or(rest.len()))?;
-            let at = url.rfind('@')?;
-            let colon = url.get(..at)?.find(':')?;
-            let path = url.find(['/', '?', '#']).unwrap_or(url.len());
-            let secret = Secret { start: begin + colon + 1, end: begin + at, host_before: begin + path };
-            (secret.start < secret.end).then_some(secret)
+    let mut found = Vec::new();
+    for (at, separator) in text.match_indices("://") {
+        let (before, scheme) = scheme_at_end(text.get(..at).unwrap_or_default());
+        let begin = at + separator.len();
+        let rest = text.get(begin..).unwrap_or_default();
+        let url = rest.get(..url_end(rest, before.ends_with('\''))).unwrap_or_default();
+        let path = url.find(['/', '?', '#']).unwrap_or(url.len());
+        found.extend(lone_user(scheme, url.get(..path).unwrap_or_default(), begin));
+        found.extend(password(url, begin, path));
+    }
+    found
+}
+
+/// What stands before a scheme, and the scheme.
+fn scheme_at_end(text: &str) -> (&str, &str) {
+    let before = text.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    text.split_at(before.len())
+}
+
+/// Where a URL ends: one that nobody has encoded may hold anything but white space and what URLs are quoted with.
+fn url_end(rest: &str, quoted: bool) -> usize {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>') || quoted && c == '\'';
+    rest.find(ends).unwrap_or(rest.len())
+}
+
+/// The password of a URL that begins at `begin`: from the first colon to the last `@`.
+fn password(url: &str, begin: usize, path: usize) -> Option<Secret> {
+    let at = url.rfind('@')?;
+    let colon = url.get(..at)?.find(':')?;
+    let secret = Secret { start: begin + colon + 1, end: begin + at, host_before: begin + path };
+    (secret.start < secret.end).then_some(secret)
+}
+
+/// The user without a password of the authority at `begin`, where it may be a secret. Only in the authority, because an `@`
+/// further on is seldom a user's (`https://host/@scope/package`).
+fn lone_user(scheme: &str, authority: &str, begin: usize) -> Option<Secret> {
+    let user = authority.get(..authority.rfind('@')?)?;
+    // With an empty password, as tokens are given to curl.
+    let user = user.strip_suffix(':').unwrap_or(user);
+    let is_secret = !user.contains(':') && is_secret_user(scheme, user);
+    let host_before = begin + authority.len();
+    is_secret.then_some(Secret { start: begin, end: begin + user.len(), host_before })
+}
+
+/// Where values of secret parameters of URLs stand: after `?`, `&` or `#`, a name and `=`, up to the next parameter. The URL
+/// may be one without `//`, or without a scheme.
+fn parameters(text: &str) -> Vec<Secret> {
+    text.match_indices(['?', '&', '#'])
+        .filter_map(|(at, _)| {
+            let rest = text.get(at + 1..)?;
+            let name = rest.get(..parameter_name(rest)?)?;
+            if !is_secret_parameter(name) {
+                return None;
+            }
+            let begin = at + 1 + name.len() + 1;
+            let value = text.get(begin..)?;
+            let value = value.get(..url_end(value, is_quoted(text.get(..at)?)))?;
+            let next = |&(at, _): &(usize, &str)| value.get(at + 1..).and_then(parameter_name).is_some();
+            let end = value.match_indices(['&', '#']).find(next).map_or(value.len(), |(at, _)| at);
+            (end > 0).then_some(Secret { start: begin, end: begin + end, host_before: 0 })
         })
         .collect()
+}
+
+/// Where the name of a parameter ends that the text begins with.
+fn parameter_name(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| c.is_whitespace() || "\"'`<>?&#=".contains(c))?;
+    (end > 0 && text.get(end..)?.starts_with('=')).then_some(end)
+}
+
+/// Whether the URL that the text ends within stands in single quotes.
+fn is_quoted(text: &str) -> bool {
+    let begin = text.rfind(|c: char| c.is_whitespace() || matches!(c, '"' | '`' | '<' | '>'));
+    let url = text.get(begin.map_or(0, |at| text.ceil_char_boundary(at + 1))..).unwrap_or_default();
+    url.split_once(':').is_some_and(|(scheme, _)| scheme_at_end(scheme).0.ends_with('\''))
 }
 
 /// Where values of secret words stand.
@@ -142,6 +221,7 @@ fn bare_end(value: &str) -> usize {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn no_password_of_a_url_or_a_setting_is_left() {
@@ -169,8 +249,23 @@ mod tests {
             // Rather too much than too little: nobody can tell where a password ends that was not encoded.
             ("http://host:8080/path?at=a@b", "http://host:***@b"),
             ("two: redis://:s3cr3t@a redis://:s3cr3t@b", "two: redis://:***@a redis://:***@b"),
+            ("https://s3cr3t@host/path", "https://***@host/path"),
+            ("cannot reach redis://s3cr3t@db:6379/a@b: no", "cannot reach redis://***@db:***@b: no"),
+            ("https://s3cr3t:@host and HTTPS://s3@cr3t@host", "https://***:@host and HTTPS://***@host"),
+            ("https://token=s3cr3t@host/path", "https://***@host/path"),
+            ("MySQL://u%3as3cr3t@h, postgres://app@h", "MySQL://***@h, postgres://app@h"),
+            ("https://proxy/?next=https://s3cr3t@host", "https://proxy/?next=https:***@host"),
+            ("https://h/?key=s3cr3t&a=1#sig=s3cr3t", "https://h/?key=***&a=1#sig=***"),
+            ("https://h/?X-Amz-Signature=s3;cr=3t&b", "https://h/?X-Amz-Signature=***"),
+            ("GET /x?auth=s3cr3t HTTP/1.1", "GET /x?auth=*** HTTP/1.1"),
+            ("no 'file:x.db?key=s3cr3t', no", "no 'file:x.db?key=***', no"),
+            ("http://o'brien:s3@h/?jwt=s3'cr3t", "http://o'brien:***@h/?jwt=***"),
+            ("https://h/?p%61ssword=s3cr3t", "https://h/?p%61ssword=***"),
+            ("https://h/?credential=s3cr3t&tags[key]=s3cr3t", "https://h/?credential=***&tags[key]=***"),
+            ("https://h/?a+key=s3cr3t", "https://h/?a+key=***"),
         ] {
             assert_eq!(redact(text), clean);
+            assert_eq!(redact(clean), clean);
         }
     }
 
@@ -183,9 +278,38 @@ mod tests {
             "redis://db:6379/0 is away",
             "a mailbox, a@b.c, and 10:30",
             "bypass: true",
+            "duplicate key: 5, key=5, sig=5, auth: none, bad signature: none",
+            "SELECT a FROM t WHERE a = ? AND key = 5",
+            "postgresql://app@db/orders, mysql://app@db and mongodb+srv://app@db",
+            "https://host/@scope/package and https://host/?at=a&page=2#part",
+            "https://@host",
             "",
         ] {
             assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text} -> {}", redact(text));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn masking_twice_is_masking_once(
+            text in "(([a-z'\" ,;ü]{0,3}|key|auth|pass|token|sig)([:=?&#@/*% ']{0,2}|://){1,2}){0,8}",
+        ) {
+            let once = redact(&text);
+            prop_assert_eq!(redact(&once), once.clone());
+        }
+
+        #[test]
+        fn no_token_in_front_of_a_host_and_no_key_behind_it_is_left(
+            before in "[a-z=: ?&'\"]{0,8}",
+            scheme in "(https?|redis|amqp|x)",
+            path in "(/[a-z@:=&]{0,6}){0,2}",
+            name in "(x-)?(api)?(key|auth|sig|jwt|signature|credentials?|passphrase)",
+            after in "\\PC{0,12}",
+        ) {
+            let text = format!("{before} {scheme}://S3CR3T@host{path}?a=b&{name}=S3CR3T {after}");
+            prop_assert!(!redact(&text).contains("S3CR3T"), "{}", redact(&text));
         }
     }
 }

@@ -95,6 +95,8 @@ mod unix {
         println!("a forked child uses no connection of its parent's: ok");
         within_work();
         println!("nor one that its parent works with at the moment: ok");
+        #[cfg(feature = "r2d2")]
+        of_r2d2();
     }
 
     /// What a thread works with lies ready for nested work; the child has a copy of that too.
@@ -123,6 +125,55 @@ mod unix {
         })
         .map(|rows| assert_eq!(rows, 0))
         .expect("the parent is unaffected");
+    }
+
+    /// What r2d2 has no words for is told in millpond's, and at once.
+    #[cfg(feature = "r2d2")]
+    fn of_r2d2() {
+        use millpond::r2d2::{self, HandleEvent, ManageConnection, event::TimeoutEvent};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+        struct Nothing;
+
+        impl ManageConnection for Nothing {
+            type Connection = ();
+            type Error = std::io::Error;
+            fn connect(&self) -> std::io::Result<()> {
+                Ok(())
+            }
+            fn is_valid(&self, _: &mut ()) -> std::io::Result<()> {
+                Ok(())
+            }
+            fn has_broken(&self, _: &mut ()) -> bool {
+                false
+            }
+        }
+
+        #[derive(Debug)]
+        struct Late(Arc<AtomicBool>);
+
+        impl HandleEvent for Late {
+            fn handle_timeout(&self, _: TimeoutEvent) {
+                self.0.store(true, SeqCst);
+            }
+        }
+
+        let late = Arc::new(AtomicBool::new(false));
+        let pool = r2d2::Pool::builder().max_size(1).event_handler(Box::new(Late(Arc::clone(&late))));
+        let pool = pool.build(Nothing).expect("it opens");
+        std::io::stdout().flush().expect("a terminal or a pipe");
+        match fork::fork().expect("there is room for a child") {
+            Fork::Child => {
+                let error = pool.get_timeout(LONG).err().map(|error| error.to_string()).unwrap_or_default();
+                exit(i32::from(!error.contains("build a pool after the fork") || late.load(SeqCst)));
+            }
+            Fork::Parent(child) => {
+                assert_eq!(fork::waitpid(child).expect("it is ours"), 0, "the child's wait status");
+            }
+        }
+        drop(pool.get().expect("the parent is unaffected"));
+        println!("and is told so through r2d2's interface: ok");
     }
 
     type Guard<F> = PooledConnection<millpond::FnManager<F, Polite, std::io::Error>>;

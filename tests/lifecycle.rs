@@ -332,6 +332,20 @@ fn closing_fails_waiters_closes_idle_ones_and_late_ones_and_leaves_nothing() {
 }
 
 #[test]
+fn an_error_names_a_few_who_hold_connections_and_carries_all_of_them() {
+    let pool = Pool::builder(Lab::new().manager()).max_size(20).build_lazy().expect("the settings are good");
+    let mut held = pool.get_many(20).expect("they are opened");
+    let told = |error: millpond::Error| (error.holders().len(), error.to_string());
+    let (carried, text) = told(pool.wait_idle(Duration::ZERO).expect_err("all are out"));
+    assert_eq!((carried, text.matches("tests/lifecycle.rs:").count()), (20, 4), "{text}");
+    assert!(text.ends_with(", and 16 more"), "{text}");
+    held.truncate(4);
+    let (carried, text) = told(pool.close_and_wait(Duration::ZERO).expect_err("some are out"));
+    assert_eq!((carried, text.matches("tests/lifecycle.rs:").count()), (4, 4), "{text}");
+    assert!(!text.contains(" more"), "{text}");
+}
+
+#[test]
 fn a_leaked_guard_is_named_and_does_not_keep_the_pool_from_closing() {
     let lab = Lab::new();
     let pool = Pool::builder(lab.manager()).max_size(2).build().expect("it connects");

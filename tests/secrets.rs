@@ -11,8 +11,11 @@ use std::time::Duration;
 
 const SENTINEL: &str = "s3nt1nel";
 
+/// With a password, with a token for a user, and with a key for a parameter.
 fn url() -> String {
-    format!("redis://app:{SENTINEL}@db.example:6379/0")
+    format!(
+        "redis://app:{SENTINEL}@db.example:6379/0 https://{SENTINEL}@api.example/v1 https://api.example/v1?a=b&key={SENTINEL}"
+    )
 }
 
 struct Lines;
@@ -88,6 +91,13 @@ impl Manager for Client {
     }
 }
 
+/// Prints what it was given, and panics with it.
+impl millpond::r2d2::HandleEvent for Client {
+    fn handle_timeout(&self, _: millpond::r2d2::event::TimeoutEvent) {
+        panic!("cannot tell {}", url());
+    }
+}
+
 impl r2d2::ManageConnection for Client {
     type Connection = u32;
     type Error = Chatty;
@@ -141,13 +151,30 @@ fn no_secret_reaches_a_log_line_an_error_a_debug_output_or_an_event() {
     let pool = millpond::r2d2::Pool::builder().connection_timeout(Duration::from_millis(30));
     let error = pool.max_size(1).build(client("connect")).expect_err("it does not connect");
     hear(format!("{error} {error:?}"));
+    let mut link: Option<&dyn std::error::Error> = Some(&error);
+    let mut links = 0;
+    while let Some(error) = link {
+        hear(format!("{error} {error:?}"));
+        (link, links) = (error.source(), links + 1);
+    }
+    assert_eq!(links, 3, "r2d2's error, millpond's, and the manager's text");
+    let pool = millpond::r2d2::Pool::builder().min_idle(Some(0)).event_handler(Box::new(client("none")));
+    let pool = pool.build(client("connect")).expect("nothing is opened");
+    drop(pool.get_timeout(Duration::ZERO).expect_err("it does not connect"));
 
     #[cfg(feature = "redis")]
     with_redis();
 
+    // From here on a panic is the test's.
+    drop(std::panic::take_hook());
     let heard = HEARD.lock().expect("no panic").clone();
     assert!(heard.len() > 40, "the test hears what it is to judge: {}", heard.len());
-    assert!(heard.iter().any(|line| line.contains("redis://app:***@db.example")), "and shows the rest");
+    for rest in ["redis://app:***@db.example", "https://***@api.example/v1", "https://api.example/v1?a=b&key=***"] {
+        assert!(heard.iter().any(|line| line.contains(rest)), "and shows the rest: {rest}");
+    }
+    let told =
+        |line: &&String| line.starts_with("the event handler Client") && line.contains("panicked: cannot tell redis:");
+    assert!(heard.iter().any(|line| told(&line)), "and what a handler panicked with");
     let told: Vec<_> = heard.iter().filter(|line| line.contains(SENTINEL)).collect();
     assert!(told.is_empty(), "{told:#?}");
 }

@@ -1,7 +1,7 @@
 //! URLs as keys: those that mean the same are the same key.
 
 use crate::Error;
-use crate::redact::redact;
+use crate::redact::{is_secret_parameter, is_secret_user, redact};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -203,27 +203,6 @@ fn normal_path(url: &mut Url) {
     }
 }
 
-/// Schemes in which a user that stands alone is one, and no token.
-const OF_USERS: [&str; 5] = ["postgres", "mysql", "mariadb", "mongodb", "mongodb+srv"];
-
-/// What is called like one of these, or ends so, has a secret for its value.
-const SECRETS: [&str; 14] = [
-    "password",
-    "passwd",
-    "pwd",
-    "pass",
-    "passphrase",
-    "secret",
-    "token",
-    "credential",
-    "credentials",
-    "signature",
-    "sig",
-    "key",
-    "auth",
-    "jwt",
-];
-
 /// At the first `sign`, which stays with what follows.
 fn split_at(text: &str, sign: char) -> (&str, &str) {
     text.split_at(text.find(sign).unwrap_or(text.len()))
@@ -233,8 +212,7 @@ fn masked_user(scheme: &str, user: &str) -> String {
     match user.split_once(':') {
         Some(("", _)) => ":***".to_owned(),
         Some((name, _)) => format!("{name}:***"),
-        // A colon that somebody has encoded may have been meant as one.
-        None if user.contains("%3A") || !OF_USERS.contains(&scheme) && !user.is_empty() => "***".to_owned(),
+        None if is_secret_user(scheme, user) => "***".to_owned(),
         None => user.to_owned(),
     }
 }
@@ -247,9 +225,7 @@ fn masked_pair(pair: &str) -> String {
     };
     match body.split_once('=') {
         Some((name, value)) if !value.is_empty() => {
-            let bare: String = name.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
-            let odd = name.contains('%');
-            if odd || SECRETS.iter().any(|secret| bare.ends_with(secret)) {
+            if is_secret_parameter(name) {
                 return format!("{name}=***{sign}");
             }
             // A URL within it, for instance.

@@ -323,12 +323,24 @@ where
     C: Send + 'static,
     E: std::error::Error + Send + Sync + 'static,
 {
-    /// A pool over a closure that opens a connection; for closures that check and clean, see
-    /// [`FnManager`](crate::FnManager).
+    /// A pool over a closure that opens a connection, with all defaults. [`Pool::new`](Self::new) takes the same closure, and
+    /// everything else that opens connections. [`FnManager`](crate::FnManager) is the form with options: closures that check,
+    /// clean and class errors.
     ///
     /// # Errors
     ///
     /// As [`Builder::build`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use millpond::Pool;
+    ///
+    /// let pool = Pool::from_fn(|| rusqlite::Connection::open_in_memory())?;
+    /// let answer: u32 = pool.get()?.query_row("SELECT 42", [], |row| row.get(0))?;
+    /// assert_eq!(answer, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_fn(connect: F) -> Result<Self, Error> {
         Builder::new(crate::FnManager::new(connect)).build()
     }

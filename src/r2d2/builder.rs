@@ -217,7 +217,8 @@ impl<M: ManageConnection> Builder<M> {
     /// # Errors
     ///
     /// When that takes longer than `connection_timeout`; the text ends with the last error of the manager, which is asked
-    /// again and again until then.
+    /// again and again until then. At once where `max_size` is above 1,048,576, or the system refuses the thread that looks after
+    /// pools.
     ///
     /// # Panics
     ///
@@ -233,7 +234,8 @@ impl<M: ManageConnection> Builder<M> {
     ///
     /// # Panics
     ///
-    /// If `min_idle` is greater than `max_size`, as r2d2 does, or `max_size` beyond a million.
+    /// If `min_idle` is greater than `max_size`, as r2d2 does. If `max_size` is above 1,048,576, or the system refuses the thread
+    /// that looks after pools, where [`build`](Self::build) returns an error.
     pub fn build_unchecked(self, manager: M) -> Pool<M> {
         match self.native(manager).build_lazy() {
             Ok(pool) => {

@@ -35,7 +35,7 @@
 //! # Ok::<(), r2d2::Error>(())
 //! ```
 
-use crate::error::dispose;
+use millpond::drop_in;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -172,8 +172,12 @@ pub(super) fn now() -> Instant {
 /// Tells a handler, and keeps its panic from the pool: a checkin may happen while a thread unwinds already.
 pub(super) fn tell(handler: &dyn HandleEvent, event: impl FnOnce(&dyn HandleEvent)) {
     let Err(thrown) = catch_unwind(AssertUnwindSafe(|| event(handler))) else { return };
-    dispose(thrown);
-    // How it prints is the handler's too.
-    let told = catch_unwind(AssertUnwindSafe(|| log::error!("the event handler {handler:?} panicked")));
-    told.unwrap_or_else(dispose);
+    // What it has thrown, and how it prints, are the handler's too.
+    let told = catch_unwind(AssertUnwindSafe(|| {
+        let message = drop_in::panic_message(thrown);
+        log::error!("the event handler {} panicked: {message}", drop_in::redact(&format!("{handler:?}")));
+    }));
+    if let Err(again) = told {
+        drop(drop_in::panic_message(again));
+    }
 }

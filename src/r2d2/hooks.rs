@@ -39,7 +39,8 @@ impl<C> Slot<C> {
     }
 }
 
-/// What an r2d2 manager failed with. Only its text: r2d2 does not demand an error that may change threads.
+/// What an r2d2 manager failed with. Only its text: r2d2 does not demand an error that may change threads. Without passwords,
+/// because nobody can match on its type, only print it.
 #[derive(Debug)]
 pub(super) struct Cause(String);
 
@@ -70,7 +71,7 @@ impl<E: std::error::Error> HandleError<E> for DiscreetErrorHandler {
 
 impl<M: ManageConnection> Adapter<M> {
     fn report(&self, error: M::Error) -> Cause {
-        let cause = Cause(error.to_string());
+        let cause = Cause(drop_in::redact(&error.to_string()).into_owned());
         self.config.error_handler.handle_error(error);
         cause
     }

@@ -41,7 +41,8 @@ impl<M: ManageConnection> Pool<M> {
     /// # Errors
     ///
     /// When the time is up. The text is r2d2's; [`source`](std::error::Error::source) is millpond's error, with the pool's
-    /// numbers and the holders of its connections.
+    /// numbers and the holders of its connections. At once, and in millpond's words, where the pool is closed, or was made
+    /// by the process that this one was forked off.
     #[track_caller]
     pub fn get(&self) -> Result<PooledConnection<M>, Error> {
         self.get_timeout(self.connection_timeout())
@@ -52,7 +53,7 @@ impl<M: ManageConnection> Pool<M> {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// As [`get`](Self::get), at once too.
     #[track_caller]
     pub fn get_timeout(&self, timeout: Duration) -> Result<PooledConnection<M>, Error> {
         let start = self.listened().then(now);
@@ -60,7 +61,8 @@ impl<M: ManageConnection> Pool<M> {
         match lent {
             Ok(guard) => Ok(PooledConnection::lent(guard, start)),
             Err(error) => {
-                if let Some(handler) = &self.0.manager().config.event_handler {
+                // A pool that is closed fails at once, and nobody's time is up.
+                if let Some(handler) = self.0.manager().config.event_handler.as_ref().filter(|_| error.is_timeout()) {
                     tell(&**handler, |handler| handler.handle_timeout(TimeoutEvent { timeout }));
                 }
                 Err(Error(error))

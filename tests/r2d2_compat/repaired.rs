@@ -337,6 +337,20 @@ fn a_checkout_by_try_get_is_reported() {
     assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Checkin(id)));
 }
 
+/// r2d2's pools cannot be closed. What fails at once is nobody's time-out.
+#[test]
+fn a_closed_pool_reports_no_time_out() {
+    let (reporter, told) = Reporter::new();
+    let pool = Pool::builder().max_size(1).event_handler(reporter).build(Fake::new()).unwrap();
+    assert!(pool.get_timeout(Duration::ZERO).is_ok_and(|held| pool.get_timeout(SOON).is_err() && held.number == 0));
+    pool.close();
+    let error = pool.get_timeout(PATIENCE).unwrap_err();
+    assert!(error.to_string().contains("is closed"), "{error}");
+    assert!(pool.get_timeout(Duration::ZERO).is_err());
+    let timeouts: Vec<_> = told.try_iter().filter(|event| matches!(event, Told::Timeout(_))).collect();
+    assert_eq!(timeouts, [Told::Timeout(SOON)], "the one before it was closed");
+}
+
 #[derive(Debug)]
 struct Releases(Sender<usize>);
 

@@ -13,7 +13,7 @@ use millpond::{
     CloseReason, ErrorKind, Manager, Pool, PooledConnection, Validation,
     redis::{RedisClusterConnection, RedisClusterManager},
 };
-use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, SHORT, assert_whole, fill};
+use millpond_drivers::{PATIENCE, Redis, RedisCluster, Role, SHORT, assert_whole, cause_of, fill};
 use redis::{
     Client, Commands, Connection, ConnectionLike, RedisError, RedisResult,
     cluster::{ClusterClient, cluster_pipe},
@@ -267,6 +267,43 @@ fn a_cluster_is_used_like_one_server_and_keeps_no_session() {
     drop(connection);
     assert_whole(&pool, answers);
     assert_eq!(pool.stats().closed.by(CloseReason::ResetFailed), 4);
+}
+
+/// Its client, which is an r2d2 manager as it comes, in place of the crate's own.
+#[test]
+fn the_drivers_own_cluster_client_is_lent_by_both_interfaces() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let client = || {
+        let builder = ClusterClient::builder(cluster.urls()).connection_timeout(PATIENCE).response_timeout(PATIENCE);
+        builder.build().expect("they are URLs")
+    };
+    let builder = Pool::builder(client()).max_size(3).validation(Validation::Always).connection_timeout(PATIENCE);
+    let pool = builder.build().expect("the cluster is up");
+    let r2d2 = millpond::r2d2::Pool::builder().max_size(2).connection_timeout(PATIENCE).build(client());
+    let r2d2 = r2d2.expect("the cluster is up");
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let counted: RedisResult<u64> =
+                        pool.with(|connection| connection.incr("native", 1)).expect("in time");
+                    counted.expect("it is a number");
+                    let _: u64 = r2d2.get().expect("in time").incr("r2d2", 1).expect("it is a number");
+                }
+            });
+        }
+    });
+    let counts = ["native", "r2d2"].map(|key| pool.with(|connection| connection.get(key)).expect("it is idle"));
+    assert_eq!(counts, [Ok(120), Ok(120)]);
+    assert_eq!((r2d2.state().connections, r2d2.stats().closed.total()), (2, 0));
+    assert_eq!(pool.stats().closed.total(), 0, "each check was passed");
+    assert_whole(&pool, answers);
+    drop(cluster);
+    // Or what it answers with would be the failed check of an idle one.
+    pool.refresh();
+    let error = cause_of(|deadline| pool.get_timeout(deadline).map(drop).expect_err("nobody is there"));
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(error.source().is_some_and(|cause| cause.is::<RedisError>()), "the driver's own: {error:?}");
 }
 
 /// Each node that has a part of the slots, by a connection of its own, and a key of that part.

@@ -16,9 +16,11 @@ fuzz_target!(|data: &[u8]| {
         let again = UrlKey::parse(key.as_url()).expect("a normal form is a URL");
         assert_eq!(again, key);
     }
-    // An error of a driver that shows the password of a URL, in the middle of anything.
+    // An error of a driver that shows a password, a token and a key of URLs, in the middle of anything.
     let script = Script::new();
-    let shown = format!("{text} postgres://user:{SECRET}@host/db {text}");
+    let shown = format!(
+        "{text} postgres://user:{SECRET}@host/db {text} https://{SECRET}@host/{text} https://host/?a=b&key={SECRET} {text}"
+    );
     script.set(Call::Connect, Act::fail(move || Refused::new(shown.clone()).permanent()));
     let pool = Pool::builder(script.manager()).maintenance(Maintenance::Manual).build_lazy().expect("good settings");
     let error = pool.get_timeout(Duration::ZERO).expect_err("it refuses");

@@ -246,7 +246,7 @@ fn destructors_that_hang_do_not_pile_up_without_end() {
     let gate = Lab::gate(&lab.drop_gate);
     for hanging in 1..=MOST + 2 {
         PooledConnection::discard(pool.get_timeout(LONG).expect("the places of so many are given away"));
-        eventually("it hangs", || gate.waiting() as u32 == hanging);
+        eventually("it hangs", || gate.waiting() == hanging);
         clock.advance(IDLE_FOR_LONG);
         pool.maintain();
     }

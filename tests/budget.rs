@@ -260,6 +260,38 @@ fn a_pool_whose_server_is_away_or_that_is_paused_holds_up_no_other() -> Result<(
     Ok(())
 }
 
+/// Sends those away who wait, also when an assertion fails: their clock stands still.
+struct Closing<'a>(&'a Pool<Scripted>);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[test]
+fn a_pool_that_may_not_try_to_connect_yet_stands_in_no_line() -> Result<(), Error> {
+    let (away, lab, budget, clock) = (Lab::new(), Lab::new(), Budget::new(2), HandClock::new());
+    let gate = Lab::gate(&away.connect_gate);
+    let dead = Pool::builder(away.manager()).max_size(2).budget(&budget).clock(clock.clone()).build_lazy()?;
+    let good = pool(&lab, &budget, 2);
+    let held = good.get()?;
+    thread::scope(|scope| {
+        let unlucky = [(); 2].map(|()| scope.spawn(|| dead.get_timeout(SOON).map(drop)));
+        let closing = Closing(&dead);
+        eventually("one connects and one is in line", || gate.waiting() == 1 && budget.stats().pools_waiting == 1);
+        away.refuse.store(true, SeqCst);
+        gate.open();
+        // Its clock stands still, so the next attempt does not come.
+        eventually("both have been told", || dead.stats().connect_failures == 1 && budget.stats().pools_waiting == 0);
+        drop(held);
+        assert_eq!((dead.stats().waiting, good.stats().size, budget.stats().given_up), (2, 1, 0));
+        drop(closing);
+        unlucky.into_iter().for_each(|caller| assert!(caller.join().expect("no panic").is_err()));
+    });
+    Ok(())
+}
+
 #[test]
 fn a_panic_while_connecting_costs_the_budget_nothing() -> Result<(), Error> {
     let (lab, budget) = (Lab::new(), Budget::new(1));

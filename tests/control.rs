@@ -328,3 +328,16 @@ fn a_pool_is_not_idle_while_a_connection_is_on_its_way_to_a_waiter() {
     pool.resume();
     assert_healthy(&pool);
 }
+
+#[test]
+fn what_comes_back_after_its_turn_of_a_refresh_bit_by_bit_is_replaced() {
+    let (lab, clock) = (Lab::new(), HandClock::new());
+    let pool = Pool::builder(lab.manager()).max_size(1).clock(clock.clone()).build().expect("it connects");
+    let held = pool.get().expect("idle");
+    pool.refresh_over(100 * SECOND);
+    clock.advance(101 * SECOND);
+    drop(held);
+    eventually("a new one is there, although none is to be kept idle", || pool.stats().idle == 1);
+    assert_eq!((pool.stats().closed.by(CloseReason::Refresh), lab.attempts.load(SeqCst)), (1, 2));
+    assert_healthy(&pool);
+}

@@ -129,6 +129,8 @@ mod linux {
         assert_eq!(error.kind(), ErrorKind::Connect);
         assert!(error.to_string().contains("cannot start its upkeep thread"), "{error}");
         assert!(error.source().is_some_and(|cause| cause.is::<io::Error>()));
+        #[cfg(feature = "r2d2")]
+        through_r2d2();
         drop(limit);
 
         let pool = Pool::builder(open).max_size(3).retry(quick()).build().expect("there are threads again");
@@ -152,6 +154,28 @@ mod linux {
         drop(pool.get_timeout(LONG).expect("there are threads again"));
         assert_eq!(pool.get_many(3).expect("there is room").len(), 3);
         pool.close_and_wait(LONG).expect("nothing is left");
+    }
+
+    /// What is no time-out is not called one.
+    #[cfg(feature = "r2d2")]
+    fn through_r2d2() {
+        #[derive(Debug)]
+        struct Nothing;
+        impl millpond::r2d2::ManageConnection for Nothing {
+            type Connection = ();
+            type Error = io::Error;
+            fn connect(&self) -> io::Result<()> {
+                Ok(())
+            }
+            fn is_valid(&self, (): &mut ()) -> io::Result<()> {
+                Ok(())
+            }
+            fn has_broken(&self, (): &mut ()) -> bool {
+                false
+            }
+        }
+        let error = millpond::r2d2::Pool::new(Nothing).expect_err("no thread can be had");
+        assert!(error.to_string().contains("cannot start its upkeep thread"), "{error}");
     }
 
     /// Stops the process of the scene while everything in its pool comes due, and lets it go on.

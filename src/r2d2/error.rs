@@ -15,11 +15,8 @@ pub struct Error(pub(super) millpond::Error);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What r2d2 does not know has millpond's words.
-        if matches!(
-            self.0.kind(),
-            ErrorKind::Overloaded | ErrorKind::Paused | ErrorKind::Closed | ErrorKind::Forked | ErrorKind::Config
-        ) {
+        // What r2d2 does not know has millpond's words: pauses, and whatever is no time-out.
+        if !self.0.is_timeout() || self.0.kind() == ErrorKind::Paused {
             return self.0.fmt(f);
         }
         f.write_str(TIMED_OUT)?;

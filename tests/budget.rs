@@ -273,7 +273,7 @@ impl Drop for Closing<'_> {
 fn a_pool_that_may_not_try_to_connect_yet_stands_in_no_line() -> Result<(), Error> {
     let (away, lab, budget, clock) = (Lab::new(), Lab::new(), Budget::new(2), HandClock::new());
     let gate = Lab::gate(&away.connect_gate);
-    let dead = Pool::builder(away.manager()).max_size(2).budget(&budget).clock(clock.clone()).build_lazy()?;
+    let dead = Pool::builder(away.manager()).max_size(2).budget(&budget).clock(clock).build_lazy()?;
     let good = pool(&lab, &budget, 2);
     let held = good.get()?;
     thread::scope(|scope| {

@@ -325,6 +325,9 @@ fn a_lower_ceiling_takes_from_the_largest_and_a_higher_one_serves_who_waits() ->
     let error = budget.resize(0).unwrap_err();
     assert_eq!((error.kind(), budget.stats().limit), (ErrorKind::Config, 4));
     assert!(error.to_string().contains("budget is 0"), "{error}");
+    let error = budget.resize(1_048_577).unwrap_err();
+    assert_eq!((error.kind(), budget.stats().limit), (ErrorKind::Config, 4));
+    assert!(error.to_string().contains("budget is 1048577, but 1048576 is the most"), "{error}");
     let error = Pool::builder(lab.manager()).max_size(0).budget(&Budget::new(0)).build_lazy().unwrap_err().to_string();
     assert!(error.contains("budget is 0") && error.contains("max_size is 0"), "{error}");
     Ok(())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// What a failure means for the rest of the pool.
 ///
-/// [`Manager::classify`] says it of every error of [`connect`](Manager::connect) and
-/// [`is_valid`](Manager::is_valid).
+/// [`Manager::classify`] says it of every error of [`connect`](Manager::connect), of
+/// [`Builder::on_open`](crate::Builder::on_open), and of [`is_valid`](Manager::is_valid).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
@@ -15,7 +15,8 @@ pub enum Fault {
     #[default]
     Transient,
     /// It will not work however often it is tried (bad password, no such database): everybody who waits gets the
-    /// error now instead of at the end of their time-out.
+    /// error now instead of at the end of their time-out. Of a check it says no more than `Transient`: that connection is closed,
+    /// and whether there can be another one shows when it is opened.
     Permanent,
     /// Every connection that is open now is as bad as this one (the primary was demoted): none is lent again, as after
     /// [`Pool::refresh`](crate::Pool::refresh).

@@ -289,7 +289,7 @@ impl<M: Manager> Pool<M> {
 mod tests {
     use crate::clock::Moment;
     use crate::manager::FnManager;
-    use crate::{Maintenance, Pool, Validation};
+    use crate::{Budget, Maintenance, Pool, Validation};
     use std::io;
     use std::time::Duration;
 
@@ -309,5 +309,20 @@ mod tests {
         drop(pool.get().expect("it connects"));
         pool.maintain();
         assert!(pool.core.alarm.due() < Moment::NEVER);
+    }
+
+    #[test]
+    fn a_budget_alone_is_no_reason_for_upkeep() {
+        let pool = Pool::builder(|| Ok::<_, io::Error>(()))
+            .max_size(2)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .maintenance(Maintenance::Manual)
+            .budget(&Budget::new(2))
+            .build_lazy()
+            .expect("good settings");
+        drop(pool.get().expect("it connects"));
+        pool.maintain();
+        assert_eq!(pool.core.alarm.due(), Moment::NEVER);
     }
 }

@@ -18,7 +18,12 @@ pub(crate) trait Tended: Send + Sync {
 
 /// So much too late the keeper wakes up only if the process stood still. (A callback that holds it up does not count:
 /// it is awake then.)
-pub(crate) const STANDSTILL: Duration = Duration::from_secs(2);
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// Whether the process stood still, if the keeper was to wake up at this moment and has not, or only now.
+pub(crate) fn stood_still(until: Moment, now: Moment) -> bool {
+    until.after(STANDSTILL) < now
+}
 
 /// Until when the keeper sleeps; `NEVER` while it is awake.
 static ASLEEP_UNTIL: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -83,7 +88,7 @@ impl Alarm {
     /// the keeper looks after.
     pub(crate) fn overslept(&self, now: Moment) -> Option<Moment> {
         let until = Moment::from_bits(ASLEEP_UNTIL.load(Ordering::Relaxed));
-        let overslept = until.after(STANDSTILL) < now && self.0.lock().keeper.is_some();
+        let overslept = stood_still(until, now) && self.0.lock().keeper.is_some();
         overslept.then_some(until)
     }
 
@@ -92,5 +97,18 @@ impl Alarm {
         if let Some((id, keeper)) = keeper {
             drop(keeper.send(Message::Leave(id)));
         }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_keeper_that_comes_much_too_late_has_stood_still() {
+        let due = Moment::ZERO.after(Duration::from_secs(60));
+        assert!(!stood_still(due, Moment::ZERO) && !stood_still(due, due.after(STANDSTILL)));
+        assert!(stood_still(due, due.after(STANDSTILL + Duration::from_nanos(1))));
+        assert!(!stood_still(Moment::NEVER, Moment::NEVER), "one that is awake");
     }
 }

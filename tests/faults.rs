@@ -232,6 +232,11 @@ fn a_destructor_that_hangs_delays_no_return_and_no_checkout() {
     let both = pool.get_many(2).expect("the place is not lost");
     eventually("the one that hangs is counted as long as it is there", || pool.stats().size == 3);
     drop(both);
+    let last = Pool::builder(lab.manager()).max_size(1).build().expect("it connects");
+    PooledConnection::discard(last.get().expect("idle"));
+    eventually("its place is given away, too", || gate.waiting() == 2 && last.get_timeout(LONG).is_ok());
+    let error = last.close_and_wait(Duration::from_millis(300)).expect_err("destructors hang");
+    assert_eq!(error.kind(), ErrorKind::Closed);
     gate.open();
     *lab.drop_gate.lock().expect("no panic") = None;
     eventually("it is closed", || pool.stats().size == 2);

@@ -105,7 +105,7 @@ impl Rounds {
         alarm::sleeps_until(at);
         let message = messages.recv_timeout(at.since(Clock::System.now()));
         let now = Clock::System.now();
-        if now > at.after(alarm::STANDSTILL) {
+        if alarm::stood_still(at, now) {
             self.pools.values().filter_map(|(pool, _)| pool.upgrade()).for_each(|pool| pool.thaw(now));
         }
         alarm::sleeps_until(Moment::NEVER);
@@ -198,14 +198,18 @@ pub(crate) fn join_thread(mut more_time: impl FnMut() -> bool) -> bool {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    #[derive(Debug)]
-    struct Idle;
+    /// Counts how often it was told of a standstill.
+    #[derive(Debug, Default)]
+    struct Idle(AtomicU32);
 
     impl Tended for Idle {
         fn tend(self: Arc<Self>, _: Moment) {}
-        fn thaw(&self, _: Moment) {}
+        fn thaw(&self, _: Moment) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn at(seconds: u64) -> Moment {
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn however_often_a_pool_asks_it_is_visited_once_and_at_the_earliest_moment() {
-        let pool: Arc<dyn Tended> = Arc::new(Idle);
+        let pool: Arc<dyn Tended> = Arc::new(Idle::default());
         let mut rounds = Rounds::default();
         (1..=2).for_each(|id| rounds.join(id, Arc::downgrade(&pool)));
         for second in [30, 20, 25, 10, 40] {
@@ -233,8 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn a_standstill_is_told_to_all_pools() {
+        let pools = [(); 2].map(|()| Arc::new(Idle::default()));
+        let mut rounds = Rounds::default();
+        for (id, pool) in (1..).zip(&pools) {
+            let pool: Arc<dyn Tended> = Arc::clone(pool) as _;
+            rounds.join(id, Arc::downgrade(&pool));
+        }
+        let (_line, messages) = unbounded();
+        rounds.schedule(1, Clock::System.now().before(Duration::from_secs(60)));
+        assert!(rounds.sleep(&messages).is_err());
+        assert!(pools.iter().all(|pool| pool.0.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
     fn visits_do_not_multiply() {
-        let pool: Arc<dyn Tended> = Arc::new(Idle);
+        let pool: Arc<dyn Tended> = Arc::new(Idle::default());
         let mut rounds = Rounds::default();
         rounds.join(1, Arc::downgrade(&pool));
         rounds.schedule(1, at(1));

@@ -313,8 +313,8 @@ impl<M: Manager> Builder<M> {
 
     /// Called with every new connection before it is lent, on the thread that opened it: a helper's, or with
     /// [`Maintenance::Manual`] the caller's. An error closes the connection and counts as a failed attempt to connect, with
-    /// what [`Manager::classify`] makes of it. It is of the manager's type, so that a hook which cannot fail may say `Ok(())` and no
-    /// more.
+    /// what [`Manager::classify`] makes of it. It is of the manager's type, so that a hook which cannot fail may say
+    /// `Ok(())` and no more.
     ///
     /// # Examples
     ///

@@ -392,6 +392,11 @@ impl Panicked {
     }
 }
 
+/// Calls what is the user's, where a panic is told to nobody.
+pub(crate) fn quietly<R>(call: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(dispose).ok()
+}
+
 /// Drops what is the user's: a payload or an error whose destructor panics must not take the thread with it. What that throws
 /// may do the same once more, and is leaked.
 pub(crate) fn dispose(of_users: impl Sized) {

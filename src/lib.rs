@@ -230,8 +230,9 @@
 //!
 //! - **The maximum holds.** Connections that are open, being opened and being closed are never more than `max_size`
 //!   together. Three things are outside of it: a connection whose closing takes longer than 100 ms gives its place
-//!   away, unless `max_size` others have done so (or sixteen, where that is more) and are not closed yet; one that was [taken out](PooledConnection::into_inner) is the pool's no longer; after [`Pool::resize`] to
-//!   less, those that are borrowed stay until they come back.
+//!   away, unless `max_size` others have done so (or sixteen, where that is more) and are not closed yet; one that was
+//!   [taken out](PooledConnection::into_inner) is the pool's no longer; after [`Pool::resize`] to less, those that are
+//!   borrowed stay until they come back.
 //! - **The deadline holds**, also while `connect` or `is_valid` hangs: both run on helper threads. It cannot hold
 //!   against what runs on the caller's own thread: an event handler; a check, where the system refuses another thread;
 //!   in the module [`r2d2`], also the check of a connection that worked within the last 500 ms; and everything with

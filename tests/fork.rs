@@ -3,6 +3,10 @@
 
 #![allow(clippy::print_stdout, reason = "a test without a harness tells by itself")]
 
+#[cfg(all(unix, feature = "r2d2"))]
+#[path = "support/nothing.rs"]
+mod nothing;
+
 #[cfg(not(unix))]
 fn main() {
     println!("skipped: no fork");
@@ -130,25 +134,10 @@ mod unix {
     /// What r2d2 has no words for is told in millpond's, and at once.
     #[cfg(feature = "r2d2")]
     fn of_r2d2() {
-        use millpond::r2d2::{self, HandleEvent, ManageConnection, event::TimeoutEvent};
+        use crate::nothing::Nothing;
+        use millpond::r2d2::{self, HandleEvent, event::TimeoutEvent};
         use std::sync::Arc;
         use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-
-        struct Nothing;
-
-        impl ManageConnection for Nothing {
-            type Connection = ();
-            type Error = std::io::Error;
-            fn connect(&self) -> std::io::Result<()> {
-                Ok(())
-            }
-            fn is_valid(&self, _: &mut ()) -> std::io::Result<()> {
-                Ok(())
-            }
-            fn has_broken(&self, _: &mut ()) -> bool {
-                false
-            }
-        }
 
         #[derive(Debug)]
         struct Late(Arc<AtomicBool>);

@@ -3,6 +3,10 @@
 
 #![allow(clippy::print_stdout, reason = "a test without a harness tells by itself")]
 
+#[cfg(all(target_os = "linux", feature = "r2d2"))]
+#[path = "support/nothing.rs"]
+mod nothing;
+
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("skipped: not Linux");
@@ -159,22 +163,7 @@ mod linux {
     /// What is no time-out is not called one.
     #[cfg(feature = "r2d2")]
     fn through_r2d2() {
-        #[derive(Debug)]
-        struct Nothing;
-        impl millpond::r2d2::ManageConnection for Nothing {
-            type Connection = ();
-            type Error = io::Error;
-            fn connect(&self) -> io::Result<()> {
-                Ok(())
-            }
-            fn is_valid(&self, (): &mut ()) -> io::Result<()> {
-                Ok(())
-            }
-            fn has_broken(&self, (): &mut ()) -> bool {
-                false
-            }
-        }
-        let error = millpond::r2d2::Pool::new(Nothing).expect_err("no thread can be had");
+        let error = millpond::r2d2::Pool::new(crate::nothing::Nothing).expect_err("no thread can be had");
         assert!(error.to_string().contains("cannot start its upkeep thread"), "{error}");
     }
 

@@ -2,9 +2,8 @@
 
 use super::error::BatchError;
 use super::report::End;
-use crate::error::dispose;
+use crate::error::quietly;
 use parking_lot::Mutex;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A function that says after which errors a batch goes on.
@@ -49,13 +48,8 @@ impl<'a, E> Brake<'a, E> {
         }
         // Relaxed: a number, and nothing besides.
         let errors = self.errors.fetch_add(items, Ordering::Relaxed).saturating_add(items);
-        let allowed = self.go_on.as_ref().is_some_and(|judge| {
-            catch_unwind(AssertUnwindSafe(|| judge(error))).unwrap_or_else(|payload| {
-                // A judge that panics has not said that it may go on.
-                dispose(payload);
-                false
-            })
-        });
+        // A judge that panics has not said that it may go on.
+        let allowed = self.go_on.as_ref().is_some_and(|judge| quietly(|| judge(error)).unwrap_or(false));
         let goes_on = allowed && errors < self.limit;
         if !goes_on {
             self.pull(End::Failed);

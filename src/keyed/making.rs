@@ -2,14 +2,13 @@
 
 use super::table::{Slot, Table};
 use crate::clock::{Clock, Moment};
-use crate::error::dispose;
+use crate::error::quietly;
 use crate::redact::redact;
 use crate::{Error, ErrorKind, Manager};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -253,12 +252,8 @@ impl<M: Manager> Making<M> {
 
 /// A key as messages show it.
 pub(super) fn named(key: &impl fmt::Debug) -> String {
-    let text = catch_unwind(AssertUnwindSafe(|| format!("{key:?}")));
-    let text = text.map(|text| redact(&text).into_owned());
-    text.unwrap_or_else(|payload| {
-        dispose(payload);
-        "a key whose Debug panics".to_owned()
-    })
+    let text = quietly(|| format!("{key:?}"));
+    text.map_or_else(|| "a key whose Debug panics".to_owned(), |text| redact(&text).into_owned())
 }
 
 fn circle(key: &impl fmt::Debug) -> Error {

@@ -88,8 +88,6 @@ pub(super) struct Book<E: Send + 'static> {
     pub(super) successors: u32,
     /// While the pool is being warmed up: how many connections it is to have for now.
     pub(super) warm: u32,
-    /// A connection has been opened.
-    pub(super) started: bool,
     pub(super) outage: Option<Outage>,
     /// How many connections may be opened at the same time, as long as that is less than the limit: after an outage the
     /// gates open one by one.
@@ -135,7 +133,6 @@ pub(crate) struct Numbers {
     /// Since when the first of those who wait has waited.
     pub(crate) waiting_since: Option<Moment>,
     pub(crate) outage: Option<Outage>,
-    pub(crate) started: bool,
     pub(crate) deadlock: bool,
 }
 
@@ -157,7 +154,6 @@ impl<E: Send + 'static> Book<E> {
             owed: 0,
             successors: 0,
             warm: 0,
-            started: false,
             outage: None,
             gate: u32::MAX,
             closing: HashMap::new(),
@@ -195,7 +191,7 @@ impl<E: Send + 'static> Book<E> {
 
     /// Whether attempts go on while connecting fails.
     pub(super) fn tries_on(&self, now: Moment) -> bool {
-        let starting = !self.started && (self.warm > 0 || self.limits.min_idle > 0);
+        let starting = self.opened == 0 && (self.warm > 0 || self.limits.min_idle > 0);
         let patience = if starting { self.limits.start_up } else { self.limits.give_up };
         self.outage.as_ref().is_some_and(|outage| self.anybody_waits() || now < outage.asked.after(patience))
     }
@@ -259,7 +255,6 @@ impl<E: Send + 'static> Book<E> {
                 .map(|since| (*since).max(self.answered)),
             waiting_since: self.queue.oldest(),
             outage: self.outage.clone(),
-            started: self.started,
             deadlock: self.deadlock,
         }
     }

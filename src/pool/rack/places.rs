@@ -141,7 +141,6 @@ impl<E: Send + 'static> Rack<E> {
         } else {
             book.owed = book.owed.saturating_sub(1);
         }
-        book.started = true;
         let outage = book.outage.take();
         book.gate = book.gate.saturating_mul(2);
         self.leave(book, Vec::new());

@@ -2,13 +2,12 @@
 
 use super::Core;
 use crate::clock::Moment;
-use crate::error::dispose;
+use crate::error::{dispose, quietly};
 use crate::event::EventHandler;
 use crate::helpers;
 use crate::incident::{IncidentKind, Noted, Said};
 use crate::manager::Manager;
 use parking_lot::Mutex;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +16,7 @@ const MOST_OFTEN: Duration = Duration::from_millis(20);
 
 /// What a handler says of itself when the pool is built; one that panics says the usual.
 fn asked<R: Default>(ask: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| {
-        dispose(payload);
-        R::default()
-    })
+    quietly(ask).unwrap_or_default()
 }
 
 /// Those that hear events, and those that want samples.

@@ -214,7 +214,7 @@ impl<M: Manager> Core<M> {
         if outage.permanent && now < outage.retry_at {
             return Some(End::Hopeless(Arc::clone(&outage.cause)));
         }
-        let over = !numbers.started && now >= outage.since.after(patience);
+        let over = numbers.opened == 0 && now >= outage.since.after(patience);
         over.then_some(End::GivenUp)
     }
 
